@@ -1,0 +1,10 @@
+//! Plain types and their rules: what a role, a client or a revocation is. No I/O, no clock, no framework.
+
+pub mod algorithm;
+pub mod client;
+pub mod deployment;
+pub mod id;
+
+pub mod revocation;
+pub mod scope;
+pub mod time;
