@@ -6,5 +6,6 @@ pub mod deployment;
 pub mod id;
 
 pub mod revocation;
+pub mod route;
 pub mod scope;
 pub mod time;

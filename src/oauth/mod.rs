@@ -1,3 +1,17 @@
 //! The protocol: who the caller is, what it may have, what the answer says. Knows no HTTP framework and no engine.
+//!
+//! *Where is the token endpoint?* `http::token` parses and answers, [`client_auth`] finds out who calls, [`grant`]
+//! decides what it gets, [`token_endpoint`] has it signed. The same hops for every endpoint.
 
+pub mod access_token;
+pub mod chosen_secret;
+pub mod client_auth;
 pub mod error;
+pub mod grant;
+pub mod introspection;
+pub mod metadata;
+pub mod revocation;
+pub mod service;
+pub mod token_endpoint;
+pub mod verified;
+pub mod verify;

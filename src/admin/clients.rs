@@ -1,0 +1,489 @@
+//! Registering and changing clients (names as in RFC 7591 where it has them).
+//!
+//! Nobody grants an admin scope they lack, and only `edi:admin` changes a client that holds one, its secrets included.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::access::Operator;
+use super::error::AdminError;
+use super::fields::{Fields, parsed, text};
+use super::page::{Page, PageRequest};
+use crate::audit;
+use crate::keys::secrets::parse as parse_tagged;
+use crate::model::algorithm::Algorithm;
+use crate::model::client::{
+    AuthMethod, Client, MAX_AUDIENCES, MAX_NAME, MAX_ROLES, MAX_SECRETS, SecretCheck, StoredSecret,
+};
+use crate::model::deployment::is_audience;
+use crate::model::id::{ClientId, SecretId};
+use crate::model::scope::{AdminScope, Role};
+use crate::model::time::{self, Timestamp};
+use crate::oauth::chosen_secret::{ChosenHash, MAX_CHOSEN, MIN_CHOSEN};
+use crate::oauth::service::{Service, role_from_template};
+use crate::secret::Secret;
+use crate::store::Revision;
+use crate::store::collections::clients;
+
+/// The shortest lifetime a client may ask for, in seconds.
+const MIN_LIFETIME: u32 = 10;
+
+/// A client as operators see it: everything but what its secrets are checked with.
+#[derive(Debug, Serialize)]
+pub struct ClientView {
+    client_id: ClientId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_name: Option<String>,
+    /// Absent: a secret by Basic or form, as the client likes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_endpoint_auth_method: Option<AuthMethod>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks: Option<Value>,
+    roles: BTreeSet<Role>,
+    admin_scopes: BTreeSet<AdminScope>,
+    audiences: BTreeSet<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token_lifetime: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token_signing_alg: Option<Algorithm>,
+    state: &'static str,
+    secrets: Vec<SecretView>,
+    #[serde(with = "time::rfc3339")]
+    created_at: Timestamp,
+    #[serde(with = "time::rfc3339")]
+    updated_at: Timestamp,
+}
+
+/// A secret as operators see it.
+#[derive(Debug, Serialize)]
+pub struct SecretView {
+    id: SecretId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// `generated` by edi or `chosen` by someone.
+    kind: &'static str,
+    #[serde(with = "time::rfc3339")]
+    created_at: Timestamp,
+    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+}
+
+impl From<&StoredSecret> for SecretView {
+    fn from(secret: &StoredSecret) -> Self {
+        Self {
+            id: secret.id.clone(),
+            name: secret.name.clone(),
+            kind: match secret.check {
+                SecretCheck::Generated(_) => "generated",
+                SecretCheck::Chosen(_) => "chosen",
+            },
+            created_at: secret.created_at,
+            expires_at: secret.expires_at,
+        }
+    }
+}
+
+impl From<Client> for ClientView {
+    fn from(client: Client) -> Self {
+        Self {
+            secrets: client.secrets.iter().map(SecretView::from).collect(),
+            client_id: client.client_id,
+            client_name: client.client_name,
+            token_endpoint_auth_method: Some(client.auth_method).filter(|method| *method != AuthMethod::AnySecret),
+            jwks: client.jwks,
+            roles: client.roles,
+            admin_scopes: client.admin_scopes,
+            audiences: client.audiences,
+            access_token_lifetime: client.access_token_lifetime,
+            access_token_signing_alg: client.access_token_signing_alg,
+            state: if client.enabled { "enabled" } else { "disabled" },
+            created_at: client.created_at,
+            updated_at: client.updated_at,
+        }
+    }
+}
+
+/// A view together with a secret that is shown this once.
+#[derive(Debug, Serialize)]
+pub struct Created<V> {
+    #[serde(flatten)]
+    view: V,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "once")]
+    client_secret: Option<Secret>,
+}
+
+#[expect(clippy::ref_option, reason = "serde's signature")]
+fn once<S: serde::Serializer>(secret: &Option<Secret>, to: S) -> Result<S::Ok, S::Error> {
+    match secret {
+        Some(secret) => to.serialize_str(secret.expose()),
+        None => to.serialize_none(),
+    }
+}
+
+/// Registers a client; edi makes its secret unless one is given.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Result<Created<ClientView>, AdminError> {
+    operator.demand(AdminScope::Clients)?;
+    let now = service.now();
+    let mut fields = Fields::parse(body)?;
+    let id = fields.read("client_id", |value| parsed(value, ClientId::parse)).flatten();
+    if id.is_none() {
+        fields.problem("client_id", "a client needs an id");
+    }
+    let chosen = take_chosen_secret(&mut fields);
+    let roles_given = fields.has("roles");
+    let mut draft = Draft::default();
+    draft.read(service, &mut fields);
+    if !draft.state.unwrap_or(true) {
+        fields.problem("state", "a new client is enabled");
+    }
+    fields.finish()?;
+    let Some(client_id) = id else { return Err(AdminError::field("client_id", "a client needs an id")) };
+    let mut client = Client {
+        client_id,
+        client_name: None,
+        auth_method: AuthMethod::default(),
+        secrets: Vec::new(),
+        jwks: None,
+        roles: BTreeSet::new(),
+        admin_scopes: BTreeSet::new(),
+        audiences: BTreeSet::new(),
+        access_token_lifetime: None,
+        access_token_signing_alg: None,
+        enabled: true,
+        created_at: now,
+        updated_at: now,
+    };
+    draft.apply(&mut client);
+    // The default role stands in for a role left out, unless the client is there for edi's own API.
+    if !roles_given && client.admin_scopes.is_empty() {
+        client.roles.extend(service.settings.default_role.as_deref().and_then(|role| role_from_template(role, "")));
+    }
+    may_change(operator, None, Some(&client))?;
+    let (secret, shown) = make_secret(service, &client.client_id, None, None, chosen).await?;
+    client.secrets.push(secret);
+    let revision =
+        clients::create(&*service.store, &service.ambient, &client, &operator.by(service)).await?;
+    audit::changed(&operator.client_id, "client.create", client.client_id.as_str());
+    service.settled(revision).await?;
+    Ok(Created { view: client.into(), client_secret: shown })
+}
+
+/// One page of clients.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn list(service: &Service, operator: &Operator, page: &PageRequest) -> Result<Page<ClientView>, AdminError> {
+    operator.demand_read(AdminScope::Clients)?;
+    let (found, next) = clients::list(&*service.store, page.after.as_ref(), page.limit).await?;
+    Ok(Page::new(found.into_iter().map(|(client, _)| client.into()).collect(), next.as_ref()))
+}
+
+/// One client.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn show(service: &Service, operator: &Operator, id: &str) -> Result<ClientView, AdminError> {
+    operator.demand_read(AdminScope::Clients)?;
+    match clients::get(&*service.store, &known(id)?).await? {
+        Some((client, _)) => Ok(client.into()),
+        None => Err(not_found()),
+    }
+}
+
+/// Changes a client by a JSON merge patch (RFC 7396).
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn update(service: &Service, operator: &Operator, id: &str, body: &[u8]) -> Result<ClientView, AdminError> {
+    operator.demand(AdminScope::Clients)?;
+    let id = known(id)?;
+    let mut fields = Fields::parse(body)?;
+    if let Some(other) = fields.take("client_id")
+        && other != Value::from(id.as_str())
+    {
+        fields.problem("client_id", "an id cannot be changed");
+    }
+    let mut draft = Draft::default();
+    draft.read(service, &mut fields);
+    fields.finish()?;
+    let now = service.now();
+    let client = change(service, operator, &id, "client.update", |before| {
+        let mut after = before.clone();
+        draft.apply(&mut after);
+        after.updated_at = now;
+        Ok(Some(after))
+    })
+    .await?;
+    Ok(client.into())
+}
+
+/// Deletes a client; its tokens are revoked in the same commit.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn delete(service: &Service, operator: &Operator, id: &str) -> Result<(), AdminError> {
+    operator.demand(AdminScope::Clients)?;
+    change(service, operator, &known(id)?, "client.delete", |_| Ok(None)).await?;
+    Ok(())
+}
+
+/// Gives a client another secret; a third live one is refused.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn add_secret(
+    service: &Service,
+    operator: &Operator,
+    id: &str,
+    body: &[u8],
+) -> Result<Created<SecretView>, AdminError> {
+    operator.demand(AdminScope::Clients)?;
+    let id = known(id)?;
+    let now = service.now();
+    let mut fields = Fields::parse(if body.is_empty() { b"{}" } else { body })?;
+    let name = fields.read("name", |value| text(value, MAX_NAME)).flatten();
+    let expires = fields
+        .read("expires_at", |value| {
+            let at = parsed(value, |text| Timestamp::parse_rfc3339(text).ok_or("expected an RFC 3339 date and time"))?;
+            if at > now { Ok(at) } else { Err("it lies in the past".into()) }
+        })
+        .flatten();
+    let chosen = take_chosen_secret(&mut fields);
+    fields.finish()?;
+    // Before any hash is paid for; the commit checks again.
+    let (before, _) = clients::get(&*service.store, &id).await?.ok_or_else(not_found)?;
+    may_change(operator, Some(&before), Some(&before))?;
+    let (secret, shown) = make_secret(service, &id, name, expires, chosen).await?;
+    change(service, operator, &id, "client.secret.add", |before| {
+        if !before.auth_method.uses_secrets() {
+            return Err(AdminError::Conflict("a client of private_key_jwt has no secrets".into()));
+        }
+        let mut after = before.clone();
+        after.secrets.retain(|secret| secret.is_live(now));
+        if after.secrets.len() >= MAX_SECRETS {
+            return Err(AdminError::Conflict("the client has two live secrets; remove one first".into()));
+        }
+        after.secrets.push(secret.clone());
+        after.updated_at = now;
+        Ok(Some(after))
+    })
+    .await?;
+    Ok(Created { view: SecretView::from(&secret), client_secret: shown })
+}
+
+/// A client's secrets.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn list_secrets(service: &Service, operator: &Operator, id: &str) -> Result<Page<SecretView>, AdminError> {
+    operator.demand_read(AdminScope::Clients)?;
+    let (client, _) = clients::get(&*service.store, &known(id)?).await?.ok_or_else(not_found)?;
+    Ok(Page::new(client.secrets.iter().map(SecretView::from).collect(), None))
+}
+
+/// Takes a secret away.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn remove_secret(
+    service: &Service,
+    operator: &Operator,
+    id: &str,
+    secret_id: &str,
+) -> Result<(), AdminError> {
+    operator.demand(AdminScope::Clients)?;
+    let now = service.now();
+    change(service, operator, &known(id)?, "client.secret.remove", |before| {
+        let mut after = before.clone();
+        after.secrets.retain(|secret| secret.id.as_str() != secret_id);
+        if after.secrets.len() == before.secrets.len() {
+            return Err(AdminError::NotFound("the client has no such secret".into()));
+        }
+        after.updated_at = now;
+        Ok(Some(after))
+    })
+    .await?;
+    Ok(())
+}
+
+async fn change(
+    service: &Service,
+    operator: &Operator,
+    id: &ClientId,
+    action: &'static str,
+    mut rule: impl FnMut(&Client) -> Result<Option<Client>, AdminError>,
+) -> Result<Client, AdminError> {
+    let (client, revision): (Client, Revision) =
+        clients::change(&*service.store, &service.ambient, id, &operator.by(service), |before, _| {
+            // Rights before content: a refusal tells nothing about what is there.
+            may_change(operator, Some(before), Some(before))?;
+            let after = rule(before)?;
+            may_change(operator, Some(before), after.as_ref())?;
+            Ok::<_, AdminError>(after)
+        })
+        .await?;
+    audit::changed(&operator.client_id, action, id.as_str());
+    service.settled(revision).await?;
+    Ok(client)
+}
+
+/// Nobody grants an admin scope they lack; only `edi:admin` changes a client that holds one.
+fn may_change(operator: &Operator, before: Option<&Client>, after: Option<&Client>) -> Result<(), AdminError> {
+    if before.is_some_and(|client| !client.admin_scopes.is_empty()) && !operator.holds(AdminScope::Admin) {
+        return Err(AdminError::Forbidden {
+            scope: AdminScope::Admin,
+            detail: "only edi:admin changes a client that holds an edi: scope".into(),
+        });
+    }
+    match after.and_then(|client| client.admin_scopes.iter().find(|scope| !operator.holds(**scope))) {
+        Some(lacked) => Err(AdminError::Forbidden {
+            scope: *lacked,
+            detail: "nobody grants an edi: scope they lack".into(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn known(id: &str) -> Result<ClientId, AdminError> {
+    ClientId::parse(id).map_err(|_| not_found())
+}
+
+fn not_found() -> AdminError {
+    AdminError::NotFound("there is no client with this id".into())
+}
+
+fn take_chosen_secret(fields: &mut Fields) -> Option<Secret> {
+    fields
+        .read("client_secret", |value| {
+            let secret = Secret::new(value.as_str().ok_or("expected a text")?.to_owned());
+            let text = secret.expose();
+            if text.starts_with("$argon2") {
+                ChosenHash::parse(text).map_err(|error| error.to_string())?;
+            } else if !(MIN_CHOSEN..=MAX_CHOSEN).contains(&text.len())
+                || !text.bytes().all(|b| (0x20..=0x7e).contains(&b))
+            {
+                return Err(format!(
+                    "a chosen secret has {MIN_CHOSEN} to {MAX_CHOSEN} printable ASCII characters (RFC 6749 A.2)"
+                ));
+            } else if parse_tagged(text).is_some() {
+                return Err("a secret in edi's own form can only be made by edi".into());
+            }
+            Ok(secret)
+        })
+        .flatten()
+}
+
+async fn make_secret(
+    service: &Service,
+    client: &ClientId,
+    name: Option<String>,
+    expires_at: Option<Timestamp>,
+    chosen: Option<Secret>,
+) -> Result<(StoredSecret, Option<Secret>), AdminError> {
+    let created_at = service.now();
+    let (id, secret, at_rest) = service.secret_keys.make(client, &*service.ambient.entropy);
+    let (check, shown) = match chosen {
+        None => (SecretCheck::Generated(at_rest), Some(secret)),
+        Some(phc) if phc.expose().starts_with("$argon2") => (SecretCheck::Chosen(phc.expose().to_owned()), None),
+        Some(text) => {
+            let phc = service.hasher.make(text, &*service.ambient.entropy).await;
+            let phc = phc.map_err(|busy| AdminError::Unavailable { unknown: false, reason: busy.to_string() })?;
+            (SecretCheck::Chosen(phc), None)
+        }
+    };
+    Ok((StoredSecret { id, name, check, created_at, expires_at }, shown))
+}
+
+/// What a body says about a client; outer `None`: nothing.
+#[derive(Debug, Default)]
+#[expect(clippy::option_option, reason = "a merge patch tells absent from null (RFC 7396)")]
+struct Draft {
+    name: Option<Option<String>>,
+    auth_method: Option<AuthMethod>,
+    roles: Option<BTreeSet<Role>>,
+    admin_scopes: Option<BTreeSet<AdminScope>>,
+    audiences: Option<BTreeSet<String>>,
+    lifetime: Option<Option<u32>>,
+    algorithm: Option<Option<Algorithm>>,
+    state: Option<bool>,
+}
+
+impl Draft {
+    fn read(&mut self, service: &Service, fields: &mut Fields) {
+        let settings = &service.settings;
+        self.name = fields.read("client_name", |value| text(value, MAX_NAME));
+        self.auth_method = fields
+            .read("token_endpoint_auth_method", |value| match value.as_str() {
+                Some("client_secret_basic") => Ok(AuthMethod::SecretBasic),
+                Some("client_secret_post") => Ok(AuthMethod::SecretPost),
+                _ => Err("expected client_secret_basic or client_secret_post".to_owned()),
+            })
+            .map(Option::unwrap_or_default);
+        self.roles = fields.read_set("roles", MAX_ROLES, |text| Role::parse(text).map_err(|error| error.to_string()));
+        self.admin_scopes =
+            fields.read_set("admin_scopes", AdminScope::ALL.len(), |text| text.parse().map_err(str::to_owned));
+        self.audiences = fields.read_set("audiences", MAX_AUDIENCES, |text| {
+            if !is_audience(text) {
+                Err("an audience has 1 to 512 printable ASCII characters without space, quote, backslash and #".into())
+            } else if text == settings.issuer {
+                Err("the issuer is the admin API's audience; no role reaches it".into())
+            } else {
+                Ok(text.to_owned())
+            }
+        });
+        self.lifetime = fields.read("access_token_lifetime", |value| {
+            let most = settings.max_ttl;
+            let seconds = value.as_u64().and_then(|seconds| u32::try_from(seconds).ok());
+            seconds
+                .filter(|seconds| (MIN_LIFETIME..=most).contains(seconds))
+                .ok_or_else(|| format!("expected whole seconds from {MIN_LIFETIME} to {most} (tokens.max_ttl)"))
+        });
+        self.algorithm = fields.read("access_token_signing_alg", |value| {
+            let algorithm: Algorithm = parsed(value, str::parse)?;
+            if settings.algorithms.contains(&algorithm) {
+                Ok(algorithm)
+            } else {
+                Err("this algorithm is not among keys.algorithms".into())
+            }
+        });
+        self.state = fields
+            .read("state", |value| match value.as_str() {
+                Some("enabled") => Ok(true),
+                Some("disabled") => Ok(false),
+                _ => Err("expected enabled or disabled".to_owned()),
+            })
+            .flatten();
+    }
+
+    fn apply(&self, client: &mut Client) {
+        if let Some(name) = &self.name {
+            client.client_name.clone_from(name);
+        }
+        if let Some(method) = self.auth_method {
+            client.auth_method = method;
+        }
+        if let Some(roles) = &self.roles {
+            client.roles.clone_from(roles);
+        }
+        if let Some(scopes) = &self.admin_scopes {
+            client.admin_scopes.clone_from(scopes);
+        }
+        if let Some(audiences) = &self.audiences {
+            client.audiences.clone_from(audiences);
+        }
+        if let Some(lifetime) = self.lifetime {
+            client.access_token_lifetime = lifetime;
+        }
+        if let Some(algorithm) = self.algorithm {
+            client.access_token_signing_alg = algorithm;
+        }
+        if let Some(enabled) = self.state {
+            client.enabled = enabled;
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Registering and changing deployments.
+
+use serde::Serialize;
+
+use super::access::Operator;
+use super::error::AdminError;
+use super::fields::{Fields, parsed};
+use super::page::{Page, PageRequest};
+use crate::audit;
+use crate::model::deployment::{Deployment, MAX_HOSTS, MAX_PATHS, is_audience, parse_host, parse_path};
+use crate::model::id::DeploymentId;
+use crate::model::scope::{AdminScope, Role};
+use crate::model::time::{self, Timestamp};
+use crate::oauth::service::{Service, role_from_template};
+use crate::store::collections::clients::ChangeError;
+use crate::store::collections::deployments;
+
+/// A deployment as operators see it.
+#[derive(Debug, Serialize)]
+pub struct DeploymentView {
+    id: DeploymentId,
+    role: Role,
+    hosts: Vec<String>,
+    paths: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audience: Option<String>,
+    #[serde(with = "time::rfc3339")]
+    created_at: Timestamp,
+    #[serde(with = "time::rfc3339")]
+    updated_at: Timestamp,
+}
+
+impl From<Deployment> for DeploymentView {
+    fn from(deployment: Deployment) -> Self {
+        let Deployment { id, role, hosts, paths, audience, created_at, updated_at } = deployment;
+        Self { id, role, hosts, paths, audience, created_at, updated_at }
+    }
+}
+
+/// Registers a deployment.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Result<DeploymentView, AdminError> {
+    operator.demand(AdminScope::Deployments)?;
+    let mut fields = Fields::parse(body)?;
+    let id = fields.read("id", |value| parsed(value, DeploymentId::parse)).flatten();
+    if id.is_none() {
+        fields.problem("id", "a deployment needs an id");
+    }
+    let draft = Draft::read(service, &mut fields);
+    fields.finish()?;
+    let Some(id) = id else { return Err(AdminError::field("id", "a deployment needs an id")) };
+    let template = service.settings.default_role.as_deref();
+    let role = match draft.role.clone().or_else(|| role_from_template(template?, id.as_str())) {
+        Some(role) => role,
+        None => return Err(AdminError::field("role", "a role is needed: tokens.default_role gives none for this id")),
+    };
+    let now = service.now();
+    let mut deployment =
+        Deployment { id, role, hosts: Vec::new(), paths: Vec::new(), audience: None, created_at: now, updated_at: now };
+    draft.apply(&mut deployment);
+    let id = deployment.id.clone();
+    let change = deployments::change(&*service.store, &service.ambient, &id, |before| match before {
+        Some(_) => Err(ChangeError::<AdminError>::Exists),
+        None => Ok(Some(deployment.clone())),
+    });
+    let (_, revision) = change.await?;
+    audit::changed(&operator.client_id, "deployment.create", id.as_str());
+    service.settled(revision).await?;
+    Ok(deployment.into())
+}
+
+/// One page of deployments.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn list(
+    service: &Service,
+    operator: &Operator,
+    page: &PageRequest,
+) -> Result<Page<DeploymentView>, AdminError> {
+    operator.demand_read(AdminScope::Deployments)?;
+    let (found, next) = deployments::list(&*service.store, page.after.as_ref(), page.limit).await?;
+    Ok(Page::new(found.into_iter().map(|(deployment, _)| deployment.into()).collect(), next.as_ref()))
+}
+
+/// One deployment.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn show(service: &Service, operator: &Operator, id: &str) -> Result<DeploymentView, AdminError> {
+    operator.demand_read(AdminScope::Deployments)?;
+    match deployments::get(&*service.store, &known(id)?).await? {
+        Some((deployment, _)) => Ok(deployment.into()),
+        None => Err(not_found()),
+    }
+}
+
+/// Changes a deployment by a JSON merge patch (RFC 7396).
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn update(
+    service: &Service,
+    operator: &Operator,
+    id: &str,
+    body: &[u8],
+) -> Result<DeploymentView, AdminError> {
+    operator.demand(AdminScope::Deployments)?;
+    let id = known(id)?;
+    let mut fields = Fields::parse(body)?;
+    if let Some(other) = fields.take("id")
+        && other != serde_json::Value::from(id.as_str())
+    {
+        fields.problem("id", "an id cannot be changed");
+    }
+    let draft = Draft::read(service, &mut fields);
+    fields.finish()?;
+    let now = service.now();
+    let change = deployments::change(&*service.store, &service.ambient, &id, |before| {
+        let mut after = before.ok_or(ChangeError::<AdminError>::NotFound)?.0.clone();
+        draft.apply(&mut after);
+        after.updated_at = now;
+        Ok(Some(after))
+    });
+    let (deployment, revision) = change.await?;
+    audit::changed(&operator.client_id, "deployment.update", id.as_str());
+    service.settled(revision).await?;
+    deployment.map(Into::into).ok_or_else(not_found)
+}
+
+/// Deletes a deployment. Tokens with its role stay what they are.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn delete(service: &Service, operator: &Operator, id: &str) -> Result<(), AdminError> {
+    operator.demand(AdminScope::Deployments)?;
+    let id = known(id)?;
+    let change = deployments::change(&*service.store, &service.ambient, &id, |before| match before {
+        Some(_) => Ok(None),
+        None => Err(ChangeError::<AdminError>::NotFound),
+    });
+    let (_, revision) = change.await?;
+    audit::changed(&operator.client_id, "deployment.delete", id.as_str());
+    service.settled(revision).await?;
+    Ok(())
+}
+
+fn known(id: &str) -> Result<DeploymentId, AdminError> {
+    DeploymentId::parse(id).map_err(|_| not_found())
+}
+
+fn not_found() -> AdminError {
+    AdminError::NotFound("there is no deployment with this id".into())
+}
+
+/// What a body says about a deployment; outer `None`: nothing.
+#[expect(clippy::option_option, reason = "a merge patch tells absent from null (RFC 7396)")]
+struct Draft {
+    role: Option<Role>,
+    hosts: Option<Vec<String>>,
+    paths: Option<Vec<String>>,
+    audience: Option<Option<String>>,
+}
+
+impl Draft {
+    fn read(service: &Service, fields: &mut Fields) -> Self {
+        let sorted = |set: std::collections::BTreeSet<String>| set.into_iter().collect();
+        Self {
+            role: fields.read("role", |value| parsed(value, Role::parse)).flatten(),
+            hosts: fields.read_set("hosts", MAX_HOSTS, |text| parse_host(text).map_err(str::to_owned)).map(sorted),
+            paths: fields.read_set("paths", MAX_PATHS, |text| parse_path(text).map_err(str::to_owned)).map(sorted),
+            audience: fields.read("audience", |value| {
+                let audience = value.as_str().filter(|text| is_audience(text)).ok_or(
+                    "an audience has 1 to 512 printable ASCII characters without space, quote, backslash and #",
+                )?;
+                if audience == service.settings.issuer {
+                    return Err("the issuer is the admin API's audience; no deployment may have it".into());
+                }
+                Ok(audience.to_owned())
+            }),
+        }
+    }
+
+    fn apply(&self, deployment: &mut Deployment) {
+        if let Some(role) = &self.role {
+            deployment.role = role.clone();
+        }
+        if let Some(hosts) = &self.hosts {
+            deployment.hosts.clone_from(hosts);
+        }
+        if let Some(paths) = &self.paths {
+            deployment.paths.clone_from(paths);
+        }
+        if let Some(audience) = &self.audience {
+            deployment.audience.clone_from(audience);
+        }
+    }
+}

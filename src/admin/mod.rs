@@ -1,0 +1,14 @@
+//! The operators' side: register, change, revoke, look. Decides who may do what; knows no HTTP framework.
+//!
+//! Every operation takes the [`access::Operator`] that the bearer token proved, and answers with a view or an
+//! [`error::AdminError`].
+
+pub mod access;
+pub mod clients;
+pub mod deployments;
+pub mod error;
+pub mod fields;
+pub mod keys;
+pub mod page;
+pub mod revocations;
+pub mod status;

@@ -1,0 +1,82 @@
+//! Pages of a list: a limit and an opaque cursor.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+
+use super::error::{AdminError, FieldError};
+use crate::store::Key;
+
+/// The page size when none is asked for.
+pub const DEFAULT_LIMIT: usize = 100;
+/// The largest page.
+pub const MAX_LIMIT: usize = 1000;
+
+/// Which page is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRequest {
+    /// How many items at most.
+    pub limit: usize,
+    /// After which key.
+    pub after: Option<Key>,
+}
+
+impl PageRequest {
+    /// Reads `limit` and `cursor` as they stand in a query.
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] naming the parameter.
+    pub fn parse(limit: Option<&str>, cursor: Option<&str>) -> Result<Self, AdminError> {
+        let mut problems = Vec::new();
+        let mut problem = |field: &str, detail: String| problems.push(FieldError { field: field.into(), detail });
+        let limit = match limit.map(str::parse) {
+            None => DEFAULT_LIMIT,
+            Some(Ok(limit)) if (1..=MAX_LIMIT).contains(&limit) => limit,
+            Some(_) => {
+                problem("limit", format!("expected a number from 1 to {MAX_LIMIT}"));
+                DEFAULT_LIMIT
+            }
+        };
+        let after = cursor.map(|cursor| {
+            let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+            String::from_utf8(bytes).ok().filter(|key| key.len() <= crate::store::MAX_KEY).map(Key::new)
+        });
+        if after == Some(None) {
+            problem("cursor", "expected the next_cursor of an earlier answer".into());
+        }
+        if problems.is_empty() { Ok(Self { limit, after: after.flatten() }) } else { Err(AdminError::Invalid(problems)) }
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Pass as `cursor` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A page whose successor starts after `next`.
+    #[must_use]
+    pub fn new(items: Vec<T>, next: Option<&Key>) -> Self {
+        Self { items, next_cursor: next.map(|key| URL_SAFE_NO_PAD.encode(key.as_str())) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_goes_there_and_back() {
+        let page = Page::<u8>::new(vec![], Some(&Key::new("client/a")));
+        let next = PageRequest::parse(Some("5"), page.next_cursor.as_deref()).unwrap();
+        assert_eq!(next, PageRequest { limit: 5, after: Some(Key::new("client/a")) });
+        for (limit, cursor) in [(Some("0"), None), (Some("1001"), None), (Some("x"), None), (None, Some("!"))] {
+            assert!(PageRequest::parse(limit, cursor).is_err(), "{limit:?} {cursor:?}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! From a request's header and form to the client that proved itself.
+
+use actix_web::HttpRequest;
+
+use super::credentials::Presented;
+use super::error::OAuthHttpError;
+use super::exchange::Exchange;
+use super::form::Form;
+use crate::oauth::client_auth::{self, Authenticated};
+use crate::oauth::service::Service;
+
+/// Authenticates the client of a form request (RFC 6749 §2.3) and notes it for the log.
+///
+/// # Errors
+/// Those of [`client_auth::authenticate`].
+pub async fn authenticate(
+    request: &HttpRequest,
+    form: &Form,
+    service: &Service,
+) -> Result<Authenticated, OAuthHttpError> {
+    let presented = client_auth::Presented {
+        basic: Presented::read(request.headers()).into_basic()?,
+        client_id: form.get("client_id"),
+        client_secret: form.get("client_secret"),
+        assertion: form.get("client_assertion").is_some() || form.get("client_assertion_type").is_some(),
+    };
+    let caller = client_auth::authenticate(service, presented).await?;
+    Exchange::of(request).note_client(caller.client().client_id.as_str());
+    Ok(caller)
+}

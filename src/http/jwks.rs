@@ -1,0 +1,14 @@
+//! `GET /.well-known/jwks.json` (RFC 7517): the published keys, with an entity tag and a lifetime that never reaches
+//! past the next change.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::document::Document;
+use crate::oauth::service::Service;
+
+/// Serves the key set.
+pub async fn jwks(request: HttpRequest, service: web::Data<Service>) -> HttpResponse {
+    let jwks = service.key_set().jwks(service.now());
+    let cache_control = format!("public, max-age={}", jwks.max_age);
+    Document::json(jwks.body.to_vec()).answer(&request, &cache_control)
+}

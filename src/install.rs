@@ -1,0 +1,349 @@
+//! The first start: master key, signing keys and one operator, made together or not at all.
+//!
+//! Files are written and synced under temporary names, then one commit happens on condition that the store is new, then
+//! the files get their names. A crash in between leaves temporary files that the next start finishes (the commit
+//! happened) or discards (it did not).
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ambient::Ambient;
+use crate::keys::master::{self, MasterKey};
+use crate::keys::private_file;
+use crate::keys::secrets::{self, SecretKeys};
+use crate::keys::{KeyError, generate};
+use crate::model::algorithm::Algorithm;
+use crate::model::client::{AuthMethod, Client, SecretCheck, StoredSecret};
+use crate::model::id::ClientId;
+use crate::model::keyring::{FreshKey, Ring};
+use crate::model::scope::AdminScope;
+use crate::model::time::Timestamp;
+use crate::store::collections::clients::{self, ChangeError};
+use crate::store::collections::installation::{self, Installation, Sealed};
+use crate::store::collections::{By, keyrings};
+use crate::store::tx::{Tx, TxError};
+use crate::store::{Store, StoreError};
+
+/// What a first start needs to know.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Where the master key is, or will be.
+    pub master_key_file: PathBuf,
+    /// Where the operator's credentials go.
+    pub operator_file: PathBuf,
+    /// The issuer, for the credentials file.
+    pub issuer: String,
+    /// The admin URL, for the credentials file.
+    pub admin_url: String,
+    /// The algorithms to make keys for.
+    pub algorithms: Vec<Algorithm>,
+    /// The longest lifetime of a token, in seconds.
+    pub max_ttl: u32,
+}
+
+/// Whether the store was new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// It was: key files were written.
+    First,
+    /// It was not.
+    Later,
+}
+
+/// Why edi cannot start on this store with these files. Every text says what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A write failed.
+    #[error(transparent)]
+    Write(#[from] TxError),
+    /// The master key file cannot be used.
+    #[error(transparent)]
+    MasterKey(#[from] master::FileError),
+    /// The store is in use, but its master key is not there.
+    #[error(
+        "the store is set up, but its master key is missing at {}; put it back (from your Secret or backup) and start \
+         again", .0.display()
+    )]
+    MasterKeyMissing(PathBuf),
+    /// The master key is another one.
+    #[error(
+        "{} is not the master key that sealed this store (it has the id {found}, the store needs {wanted}); put the \
+         right one there, or point store.path to the store that belongs to it. Nothing was changed", file.display()
+    )]
+    WrongMasterKey {
+        /// The file.
+        file: PathBuf,
+        /// Its key's id.
+        found: String,
+        /// The id wanted.
+        wanted: String,
+    },
+    /// A key could not be made.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// A file could not be written.
+    #[error("cannot write {}: {error}", file.display())]
+    File {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Two first starts raced.
+    #[error("another edi set up this store at the same moment; start again")]
+    Raced,
+}
+
+/// The operator's credentials file.
+#[derive(Serialize, Deserialize)]
+struct OperatorFile {
+    issuer: String,
+    admin: String,
+    client_id: String,
+    client_secret: String,
+}
+
+/// Makes a new store edi's, or finds that it is.
+///
+/// # Errors
+/// [`InstallError`].
+pub async fn prepare(
+    store: &dyn Store,
+    ambient: &Ambient,
+    plan: &Plan,
+) -> Result<(Arc<MasterKey>, Start), InstallError> {
+    match installation::find(store).await? {
+        Some(found) => Ok((Arc::new(resume(&found, plan)?), Start::Later)),
+        None => Ok((Arc::new(first_start(store, ambient, plan).await?), Start::First)),
+    }
+}
+
+fn resume(found: &Installation, plan: &Plan) -> Result<MasterKey, InstallError> {
+    let staged_key = staged(&plan.master_key_file);
+    if !plan.master_key_file.exists() && staged_key.exists() && MasterKey::load(&staged_key)?.id() == found.master_key_id
+    {
+        settle(&staged_key, &plan.master_key_file)?;
+    }
+    if !plan.master_key_file.exists() {
+        return Err(InstallError::MasterKeyMissing(plan.master_key_file.clone()));
+    }
+    let master = MasterKey::load(&plan.master_key_file)?;
+    if master.id() != found.master_key_id {
+        return Err(InstallError::WrongMasterKey {
+            file: plan.master_key_file.clone(),
+            found: master.id().to_owned(),
+            wanted: found.master_key_id.clone(),
+        });
+    }
+    let staged_operator = staged(&plan.operator_file);
+    if staged_operator.exists() {
+        let belongs = std::fs::read(&staged_operator)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<OperatorFile>(&bytes).ok())
+            .is_some_and(|file| {
+                secrets::parse(&file.client_secret)
+                    .is_some_and(|tagged| tagged.secret_id() == found.operator_secret.as_str())
+            });
+        if belongs {
+            settle(&staged_operator, &plan.operator_file)?;
+        } else {
+            discard(&staged_operator)?;
+        }
+    }
+    discard(&staged_key)?;
+    Ok(master)
+}
+
+async fn first_start(store: &dyn Store, ambient: &Ambient, plan: &Plan) -> Result<MasterKey, InstallError> {
+    let (staged_key, staged_operator) = (staged(&plan.master_key_file), staged(&plan.operator_file));
+    discard(&staged_key)?;
+    discard(&staged_operator)?;
+    for file in [&plan.master_key_file, &plan.operator_file] {
+        make_folder(file)?;
+    }
+    // A master key that is there already was put there on purpose, from a Secret for instance.
+    let master = if plan.master_key_file.exists() {
+        MasterKey::load(&plan.master_key_file)?
+    } else {
+        let master = MasterKey::generate(&*ambient.entropy);
+        master.write_new(&staged_key)?;
+        master
+    };
+    let now = ambient.now();
+    let mut rings = Vec::new();
+    for algorithm in &plan.algorithms {
+        rings.push(new_ring(ambient, &master, *algorithm, plan.max_ttl, now).await?);
+    }
+    let secret_keys = SecretKeys::generate(&*ambient.entropy);
+    let operator = operator_id()?;
+    let (secret_id, secret, at_rest) = secret_keys.make(&operator, &*ambient.entropy);
+    let file = OperatorFile {
+        issuer: plan.issuer.clone(),
+        admin: plan.admin_url.clone(),
+        client_id: operator.to_string(),
+        client_secret: secret.expose().to_owned(),
+    };
+    let text = zeroize::Zeroizing::new(serde_json::to_vec_pretty(&file).unwrap_or_default());
+    private_file::write_new(&staged_operator, &text)
+        .map_err(|error| InstallError::File { file: staged_operator.clone(), error })?;
+    let client = Client {
+        client_id: operator.clone(),
+        client_name: Some("first operator".into()),
+        auth_method: AuthMethod::AnySecret,
+        secrets: vec![StoredSecret {
+            id: secret_id.clone(),
+            name: Some("first start".into()),
+            check: SecretCheck::Generated(at_rest),
+            created_at: now,
+            expires_at: None,
+        }],
+        jwks: None,
+        roles: BTreeSet::new(),
+        admin_scopes: BTreeSet::from([AdminScope::Admin]),
+        audiences: BTreeSet::new(),
+        access_token_lifetime: None,
+        access_token_signing_alg: None,
+        enabled: true,
+        created_at: now,
+        updated_at: now,
+    };
+    let record = Installation {
+        id: hex(&ambient.random::<8>()),
+        created_at: now,
+        master_key_id: master.id().to_owned(),
+        operator: operator.clone(),
+        operator_secret: secret_id,
+    };
+    let sealed = Sealed { sealed: secret_keys.seal(&master, &*ambient.entropy) };
+    commit(store, &record, &sealed, &rings, &client, now).await?;
+    if staged_key.exists() {
+        settle(&staged_key, &plan.master_key_file)?;
+    }
+    keep_old(&plan.operator_file)?;
+    settle(&staged_operator, &plan.operator_file)?;
+    Ok(master)
+}
+
+async fn commit(
+    store: &dyn Store,
+    record: &Installation,
+    sealed: &Sealed,
+    rings: &[Ring],
+    operator: &Client,
+    now: Timestamp,
+) -> Result<(), InstallError> {
+    let mut tx = Tx::new(store);
+    if !installation::write(&mut tx, record, sealed).await? {
+        return Err(InstallError::Raced);
+    }
+    for ring in rings {
+        tx.put(&keyrings::key(ring.algorithm), ring, None)?;
+    }
+    let by = By {
+        actor: operator.client_id.clone(),
+        now,
+        longest_lifetime: std::time::Duration::ZERO,
+        reason: None,
+    };
+    match clients::write::<std::convert::Infallible>(&mut tx, None, Some(operator), &by).await {
+        Ok(()) => {}
+        Err(ChangeError::Store(error)) => return Err(error.into()),
+        Err(_) => return Err(InstallError::Raced),
+    }
+    match tx.commit().await {
+        Ok(_) => Ok(()),
+        Err(TxError::Commit(crate::store::CommitError::Conflict)) => Err(InstallError::Raced),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes rings for configured algorithms that have none yet.
+///
+/// # Errors
+/// [`InstallError`].
+pub async fn add_missing_rings(
+    store: &dyn Store,
+    ambient: &Ambient,
+    master: &MasterKey,
+    plan: &Plan,
+) -> Result<(), InstallError> {
+    let there: BTreeSet<Algorithm> = keyrings::all(store).await?.iter().map(|ring| ring.algorithm).collect();
+    for algorithm in plan.algorithms.iter().filter(|algorithm| !there.contains(algorithm)) {
+        let ring = new_ring(ambient, master, *algorithm, plan.max_ttl, ambient.now()).await?;
+        keyrings::add(store, ambient, &ring).await?;
+    }
+    Ok(())
+}
+
+/// A ring whose first key signs from `now`, with its standby.
+async fn new_ring(
+    ambient: &Ambient,
+    master: &MasterKey,
+    algorithm: Algorithm,
+    max_ttl: u32,
+    now: Timestamp,
+) -> Result<Ring, InstallError> {
+    let first = fresh_key(ambient, master, algorithm).await?;
+    let standby = fresh_key(ambient, master, algorithm).await?;
+    Ok(Ring::start(algorithm, max_ttl, first, standby, now))
+}
+
+/// A new key pair, sealed. RSA takes its time, so it never runs on an async thread.
+async fn fresh_key(ambient: &Ambient, master: &MasterKey, algorithm: Algorithm) -> Result<FreshKey, KeyError> {
+    let entropy = Arc::clone(&ambient.entropy);
+    let made = tokio::task::spawn_blocking(move || generate::generate(algorithm, &*entropy)).await;
+    let key = made.map_err(|_| KeyError::Generation)??;
+    Ok(key.seal(master, &*ambient.entropy))
+}
+
+fn operator_id() -> Result<ClientId, InstallError> {
+    ClientId::parse("operator").map_err(|_| InstallError::Raced)
+}
+
+fn staged(file: &Path) -> PathBuf {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    file.with_file_name(format!(".{name}.new"))
+}
+
+fn make_folder(file: &Path) -> Result<(), InstallError> {
+    let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    std::fs::create_dir_all(folder).map_err(|error| InstallError::File { file: folder.into(), error })
+}
+
+/// Credentials of an earlier store are set aside, not destroyed: that store may still exist elsewhere.
+fn keep_old(file: &Path) -> Result<(), InstallError> {
+    if !file.exists() {
+        return Ok(());
+    }
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    settle(file, &file.with_file_name(format!("{name}.old")))
+}
+
+fn settle(from: &Path, to: &Path) -> Result<(), InstallError> {
+    let failed = |error| InstallError::File { file: to.into(), error };
+    std::fs::rename(from, to).map_err(failed)?;
+    private_file::sync_folder_of(to).map_err(failed)
+}
+
+fn discard(file: &Path) -> Result<(), InstallError> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(InstallError::File { file: file.into(), error })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}

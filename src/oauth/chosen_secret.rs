@@ -1,0 +1,278 @@
+//! Secrets that a person chose or another system made: argon2id (RFC 9106), on few dedicated threads with memory of
+//! their own and a bounded queue, so that guesses can neither eat the machine nor stall the rest.
+//!
+//! Knows hashes and passwords; not clients, the store or HTTP.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, PoisonError};
+
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use tokio::sync::oneshot;
+
+use crate::ambient::Entropy;
+use crate::secret::{Secret, same};
+
+/// The costs of a hash edi makes: 19 MiB, two passes, one lane (OWASP's first choice).
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+/// The largest costs taken over with a hash from another system.
+const MAX_MEMORY_KIB: u32 = 64 * 1024;
+const MAX_PASSES: u32 = 10;
+const MAX_LANES: u32 = 4;
+/// The shortest secret a person may choose, in bytes.
+pub const MIN_CHOSEN: usize = 16;
+/// The longest, in bytes.
+pub const MAX_CHOSEN: usize = 1024;
+
+/// A parsed argon2id hash with bounded costs.
+#[derive(Clone)]
+pub struct ChosenHash {
+    params: Params,
+    version: Version,
+    salt: Salt,
+    output: Output,
+}
+
+/// Why a text is not a hash edi takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidHash {
+    /// Not PHC, or not argon2id.
+    #[error("expected an argon2id hash in PHC form ($argon2id$v=19$m=…,t=…,p=…$salt$hash)")]
+    Form,
+    /// Its costs are outside what edi spends on a guess.
+    #[error("the argon2id costs must lie within m=8..65536 (KiB), t=1..10, p=1..4, with 16 to 64 bytes of hash")]
+    Costs,
+}
+
+impl ChosenHash {
+    /// Reads a PHC string.
+    ///
+    /// # Errors
+    /// When it is no argon2id hash, or its costs are out of bounds.
+    pub fn parse(phc: &str) -> Result<Self, InvalidHash> {
+        let hash = PasswordHash::new(phc).map_err(|_| InvalidHash::Form)?;
+        if hash.algorithm.as_str() != "argon2id" {
+            return Err(InvalidHash::Form);
+        }
+        let version = hash.version.unwrap_or(0x10);
+        let version = Version::try_from(version).map_err(|_| InvalidHash::Form)?;
+        let params = Params::try_from(&hash).map_err(|_| InvalidHash::Costs)?;
+        let (Some(salt), Some(output)) = (hash.salt, hash.hash) else { return Err(InvalidHash::Form) };
+        let fits = params.m_cost() <= MAX_MEMORY_KIB
+            && params.t_cost() <= MAX_PASSES
+            && params.p_cost() <= MAX_LANES
+            && (16..=64).contains(&output.as_bytes().len())
+            && salt.as_ref().len() >= 8;
+        if fits { Ok(Self { params, version, salt, output }) } else { Err(InvalidHash::Costs) }
+    }
+
+    /// Hashes a secret with edi's own costs.
+    ///
+    /// # Errors
+    /// Never with these parameters; the library's signature allows it.
+    fn make(secret: &[u8], salt: [u8; 16], memory: &mut Vec<Block>) -> Result<String, argon2::Error> {
+        let params = Params::new(MEMORY_KIB, PASSES, 1, Some(32))?;
+        let mut out = [0; 32];
+        compute(&params, Version::V0x13, secret, &salt, &mut out, memory)?;
+        let params = ParamsString::try_from(&params).map_err(|_| argon2::Error::OutputTooLong)?;
+        let hash = PasswordHash {
+            algorithm: Algorithm::Argon2id.ident(),
+            version: Some(Version::V0x13.into()),
+            params,
+            salt: Salt::new(&salt).ok(),
+            hash: Output::new(&out).ok(),
+        };
+        Ok(hash.to_string())
+    }
+
+    fn matches(&self, secret: &[u8], memory: &mut Vec<Block>) -> bool {
+        let mut out = vec![0; self.output.as_bytes().len()];
+        compute(&self.params, self.version, secret, self.salt.as_ref(), &mut out, memory).is_ok()
+            && same(&out, self.output.as_bytes())
+    }
+}
+
+fn compute(
+    params: &Params,
+    version: Version,
+    secret: &[u8],
+    salt: &[u8],
+    out: &mut [u8],
+    memory: &mut Vec<Block>,
+) -> Result<(), argon2::Error> {
+    if memory.len() < params.block_count() {
+        memory.resize(params.block_count(), Block::new());
+    }
+    let blocks = memory.get_mut(..params.block_count()).unwrap_or_default();
+    Argon2::new(Algorithm::Argon2id, version, params.clone()).hash_password_into_with_memory(secret, salt, out, blocks)
+}
+
+/// The queue is full: try again shortly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the hashing queue is full")]
+pub struct Busy;
+
+enum Job {
+    /// Compare with each; none means a guess for nobody, which costs the same.
+    Check {
+        against: Vec<ChosenHash>,
+        secret: Secret,
+        answer: oneshot::Sender<Option<usize>>,
+    },
+    Make {
+        secret: Secret,
+        salt: [u8; 16],
+        answer: oneshot::Sender<String>,
+    },
+}
+
+/// The threads and their queue. Dropping the last handle ends them.
+#[derive(Clone)]
+pub struct Hasher {
+    queue: SyncSender<Job>,
+}
+
+impl Hasher {
+    /// Starts `threads` threads (at least one) behind a queue of `waiting` places.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn start(threads: usize, waiting: usize) -> std::io::Result<Self> {
+        let (queue, jobs) = sync_channel(waiting.max(1));
+        let jobs = Arc::new(Mutex::new(jobs));
+        for n in 0..threads.max(1) {
+            let jobs = Arc::clone(&jobs);
+            std::thread::Builder::new().name(format!("edi-hash-{n}")).spawn(move || work(&jobs))?;
+        }
+        Ok(Self { queue })
+    }
+
+    /// Which of `against` the secret belongs to. An empty list costs as much as one comparison and matches nothing.
+    ///
+    /// # Errors
+    /// When the queue is full.
+    pub async fn check(&self, against: Vec<ChosenHash>, secret: Secret) -> Result<Option<usize>, Busy> {
+        let (answer, verdict) = oneshot::channel();
+        self.push(Job::Check { against, secret, answer })?;
+        verdict.await.map_err(|_| Busy)
+    }
+
+    /// Hashes a secret for keeping, as a PHC string.
+    ///
+    /// # Errors
+    /// When the queue is full.
+    pub async fn make(&self, secret: Secret, entropy: &dyn Entropy) -> Result<String, Busy> {
+        let mut salt = [0; 16];
+        entropy.fill(&mut salt);
+        let (answer, hash) = oneshot::channel();
+        self.push(Job::Make { secret, salt, answer })?;
+        hash.await.map_err(|_| Busy)
+    }
+
+    fn push(&self, job: Job) -> Result<(), Busy> {
+        self.queue.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => Busy,
+        })
+    }
+}
+
+fn work(jobs: &Mutex<Receiver<Job>>) {
+    // Reused from guess to guess: no allocation of 19 MiB each.
+    let mut memory: Vec<Block> = Vec::new();
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match job {
+            Ok(Job::Check { against, secret, answer }) => {
+                // A caller that hung up needs no hash.
+                if answer.is_closed() {
+                    continue;
+                }
+                let secret = secret.expose().as_bytes();
+                let verdict = if against.is_empty() {
+                    let _ = ChosenHash::make(secret, [0; 16], &mut memory);
+                    None
+                } else {
+                    against.iter().position(|hash| hash.matches(secret, &mut memory))
+                };
+                let _ = answer.send(verdict);
+            }
+            Ok(Job::Make { secret, salt, answer }) => {
+                if let Ok(phc) = ChosenHash::make(secret.expose().as_bytes(), salt, &mut memory) {
+                    let _ = answer.send(phc);
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ambient::SeededEntropy;
+
+    const CHEAP: &str = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$dhR1Y0Mx3oWT3gTQ5ry6Ww";
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.into())
+    }
+
+    #[tokio::test]
+    async fn a_made_hash_knows_its_secret_and_no_other() {
+        let hasher = Hasher::start(1, 4).unwrap();
+        let phc = hasher.make(secret("correct horse battery"), &*SeededEntropy::new(1)).await.unwrap();
+        let hash = ChosenHash::parse(&phc).unwrap();
+        assert_eq!(hasher.check(vec![hash.clone()], secret("correct horse battery")).await, Ok(Some(0)));
+        assert_eq!(hasher.check(vec![hash.clone()], secret("correct horse batterY")).await, Ok(None));
+        assert_eq!(hasher.check(vec![], secret("correct horse battery")).await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn the_queue_is_bounded() {
+        let hasher = Hasher::start(1, 1).unwrap();
+        let guesses: Vec<_> = (0..16).map(|_| hasher.check(vec![], secret("x"))).collect();
+        let verdicts = join_all(guesses).await;
+        assert!(verdicts.contains(&Err(Busy)), "{verdicts:?}");
+        assert!(verdicts.contains(&Ok(None)), "{verdicts:?}");
+    }
+
+    async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+        let mut pinned: Vec<_> = futures.into_iter().map(|f| (Box::pin(f), None)).collect();
+        std::future::poll_fn(|cx| {
+            for (future, output) in &mut pinned {
+                if output.is_none() {
+                    if let std::task::Poll::Ready(out) = future.as_mut().poll(cx) {
+                        *output = Some(out);
+                    }
+                }
+            }
+            if pinned.iter().all(|(_, out)| out.is_some()) {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        })
+        .await;
+        pinned.into_iter().filter_map(|(_, out)| out).collect()
+    }
+
+    #[test]
+    fn foreign_hashes_are_bounded() {
+        assert!(ChosenHash::parse(CHEAP).is_ok());
+        let costs = |m: u32, t: u32, p: u32| CHEAP.replace("m=8,t=1,p=1", &format!("m={m},t={t},p={p}"));
+        for (phc, why) in [
+            (costs(65_537, 1, 1), InvalidHash::Costs),
+            (costs(8, 11, 1), InvalidHash::Costs),
+            (costs(64, 1, 5), InvalidHash::Costs),
+            (CHEAP.replace("argon2id", "argon2i"), InvalidHash::Form),
+            (CHEAP.replace("argon2id", "scrypt"), InvalidHash::Form),
+            ("hunter2".into(), InvalidHash::Form),
+            (String::new(), InvalidHash::Form),
+            ("$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA".into(), InvalidHash::Form),
+        ] {
+            assert_eq!(ChosenHash::parse(&phc).err(), Some(why), "{phc}");
+        }
+    }
+}

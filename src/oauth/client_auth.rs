@@ -1,0 +1,195 @@
+//! Client authentication (RFC 6749 §2.3): one proof per request, one face for every failure.
+//!
+//! An edi-made secret carries a tag, so a guess is refused for the price of one HMAC, before any lookup. A secret that
+//! someone chose costs a slot of the hashing queue, for unknown clients as well.
+
+use std::sync::Arc;
+
+use super::chosen_secret::ChosenHash;
+use super::error::OAuthError;
+use super::service::Service;
+use crate::keys::secrets::{Tagged, parse as parse_tagged};
+use crate::model::client::{AuthMethod, Client, SecretCheck, StoredSecret};
+use crate::model::id::{ClientId, SecretId};
+use crate::secret::Secret;
+
+/// What a request presents, as `http` found it.
+#[derive(Debug, Default)]
+pub struct Presented<'a> {
+    /// From the `Authorization` header, form-decoded (RFC 6749 §2.3.1).
+    pub basic: Option<(String, Secret)>,
+    /// The `client_id` parameter.
+    pub client_id: Option<&'a str>,
+    /// The `client_secret` parameter.
+    pub client_secret: Option<&'a str>,
+    /// Whether `client_assertion` or `client_assertion_type` is there.
+    pub assertion: bool,
+}
+
+/// A client that proved itself. Only this module makes one.
+#[derive(Debug, Clone)]
+pub struct Authenticated(Arc<Client>);
+
+impl Authenticated {
+    /// Who it is.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.0
+    }
+}
+
+struct Proof {
+    client_id: String,
+    secret: Secret,
+    method: AuthMethod,
+}
+
+/// One method per request (RFC 6749 §2.3); an equal `client_id` in the body beside a header is no second method.
+fn choose(presented: Presented<'_>) -> Result<Proof, OAuthError> {
+    let Presented { basic, client_id, client_secret, assertion } = presented;
+    let methods = usize::from(basic.is_some()) + usize::from(client_secret.is_some()) + usize::from(assertion);
+    if methods > 1 {
+        return Err(OAuthError::invalid_request("use one way of client authentication, not several"));
+    }
+    match (basic, client_id, client_secret) {
+        (Some((id, _)), Some(other), _) if id != other => {
+            Err(OAuthError::invalid_request("client_id differs from the one in the Authorization header"))
+        }
+        (Some((client_id, secret)), _, _) => Ok(Proof { client_id, secret, method: AuthMethod::SecretBasic }),
+        (None, Some(id), Some(secret)) => {
+            let secret = Secret::new(secret.to_owned());
+            Ok(Proof { client_id: id.to_owned(), secret, method: AuthMethod::SecretPost })
+        }
+        (None, None, Some(_)) => Err(OAuthError::invalid_request("client_secret came without client_id")),
+        (None, _, None) if assertion => Err(OAuthError::invalid_client("private_key_jwt is not offered")),
+        (None, Some(_), None) => Err(OAuthError::invalid_client("client_id without a proof")),
+        (None, None, None) => Err(OAuthError::invalid_client("no client authentication")),
+    }
+}
+
+/// Finds out who is calling.
+///
+/// # Errors
+/// `invalid_client` whatever is wrong with the credentials, `invalid_request` for several methods at once, 503 when the
+/// hashing queue is full or the store does not answer.
+pub async fn authenticate(service: &Service, presented: Presented<'_>) -> Result<Authenticated, OAuthError> {
+    let proof = choose(presented)?;
+    let client = match parse_tagged(proof.secret.expose()) {
+        Some(tagged) => tagged_secret(service, &proof, &tagged).await?,
+        None => chosen_secret(service, &proof).await?,
+    };
+    match client.auth_method {
+        AuthMethod::AnySecret => Ok(Authenticated(client)),
+        pinned if pinned == proof.method => Ok(Authenticated(client)),
+        _ => Err(OAuthError::invalid_client("the client is registered for another authentication method")),
+    }
+}
+
+async fn tagged_secret(service: &Service, proof: &Proof, tagged: &Tagged<'_>) -> Result<Arc<Client>, OAuthError> {
+    if !service.secret_keys.tag_holds(&proof.client_id, tagged) {
+        return Err(OAuthError::invalid_client("unknown client or wrong secret (its tag does not hold)"));
+    }
+    let client = enabled(service, &proof.client_id).await?;
+    let client = client.ok_or_else(|| OAuthError::invalid_client("the client is deleted or disabled"))?;
+    let found = client.secrets.iter().find(|secret| secret.id.as_str() == tagged.secret_id());
+    let SecretCheck::Generated(at_rest) = &live(service, found)?.check else {
+        return Err(OAuthError::invalid_client("no such secret"));
+    };
+    if service.secret_keys.matches(proof.secret.expose(), at_rest) {
+        Ok(client)
+    } else {
+        Err(OAuthError::invalid_client("no such secret"))
+    }
+}
+
+async fn chosen_secret(service: &Service, proof: &Proof) -> Result<Arc<Client>, OAuthError> {
+    let wrong = || OAuthError::invalid_client("unknown client or wrong secret");
+    if !service.chosen.read().any(service.now()) {
+        return Err(wrong());
+    }
+    let client = enabled(service, &proof.client_id).await?;
+    let hashes: Vec<(SecretId, &str)> = client
+        .iter()
+        .flat_map(|client| client.live_secrets(service.now()))
+        .filter_map(|secret| match &secret.check {
+            SecretCheck::Chosen(phc) => Some((secret.id.clone(), phc.as_str())),
+            SecretCheck::Generated(_) => None,
+        })
+        .collect();
+    let joined: String = hashes.iter().map(|(_, phc)| *phc).collect();
+    if let Some(client) = &client {
+        let known = service.verified.recall(&client.client_id, proof.secret.expose(), &joined);
+        if known.is_some_and(|known| hashes.iter().any(|(id, _)| *id == known)) {
+            return Ok(Arc::clone(client));
+        }
+    }
+    let against = hashes.iter().filter_map(|(_, phc)| ChosenHash::parse(phc).ok()).collect();
+    let secret = Secret::new(proof.secret.expose().to_owned());
+    let verdict = service.hasher.check(against, secret).await;
+    let index = verdict.map_err(|busy| OAuthError::unavailable(1, busy.to_string()))?.ok_or_else(wrong)?;
+    let (client, (id, _)) = client.as_ref().zip(hashes.get(index)).ok_or_else(wrong)?;
+    service.verified.remember(&client.client_id, proof.secret.expose(), &joined, id.clone());
+    Ok(Arc::clone(client))
+}
+
+/// The client if it exists and is enabled.
+async fn enabled(service: &Service, id: &str) -> Result<Option<Arc<Client>>, OAuthError> {
+    let Ok(id) = ClientId::parse(id) else { return Ok(None) };
+    Ok(service.client(&id).await?.filter(|client| client.enabled))
+}
+
+fn live<'a>(service: &Service, secret: Option<&'a StoredSecret>) -> Result<&'a StoredSecret, OAuthError> {
+    match secret {
+        Some(secret) if secret.is_live(service.now()) => Ok(secret),
+        Some(_) => Err(OAuthError::invalid_client("the secret has expired")),
+        None => Err(OAuthError::invalid_client("no such secret")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn basic(id: &str) -> Option<(String, Secret)> {
+        Some((id.to_owned(), Secret::new("s".into())))
+    }
+
+    #[test]
+    fn one_method_per_request() {
+        let code = |presented| choose(presented).map(|proof| proof.method).map_err(|error| error.code.wire().0);
+        let none = Presented::default;
+        for (presented, answer, rule) in [
+            (Presented { basic: basic("a"), ..none() }, Ok(AuthMethod::SecretBasic), "§2.3.1 Basic"),
+            (
+                Presented { client_id: Some("a"), client_secret: Some("s"), ..none() },
+                Ok(AuthMethod::SecretPost),
+                "§2.3.1 form",
+            ),
+            (
+                Presented { basic: basic("a"), client_id: Some("a"), ..none() },
+                Ok(AuthMethod::SecretBasic),
+                "an equal client_id is no second method",
+            ),
+            (
+                Presented { basic: basic("a"), client_id: Some("b"), ..none() },
+                Err("invalid_request"),
+                "another client_id",
+            ),
+            (
+                Presented { basic: basic("a"), client_secret: Some("s"), ..none() },
+                Err("invalid_request"),
+                "§2.3: not more than one",
+            ),
+            (
+                Presented { client_id: Some("a"), client_secret: Some("s"), assertion: true, ..none() },
+                Err("invalid_request"),
+                "§2.3: not more than one",
+            ),
+            (Presented { client_secret: Some("s"), ..none() }, Err("invalid_request"), "a secret of nobody"),
+            (Presented { client_id: Some("a"), ..none() }, Err("invalid_client"), "§3.2.1: must authenticate"),
+            (none(), Err("invalid_client"), "§3.2.1: must authenticate"),
+        ] {
+            assert_eq!(code(presented), answer, "{rule}");
+        }
+    }
+}

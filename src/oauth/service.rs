@@ -1,0 +1,307 @@
+//! What every endpoint works with: settings, the store and its mirrors, keys, the hashing threads.
+//!
+//! The hot path reads memory alone: keys, revocations, deployments and clients in use are mirrored, and a change is
+//! answered only once the mirrors have it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use super::access_token::{RoleClaims, json_text};
+use super::chosen_secret::Hasher;
+use super::error::OAuthError;
+use super::grant::RoleAudiences;
+use super::verified::VerifiedSecrets;
+use crate::ambient::Ambient;
+use crate::keys::live::KeySet;
+use crate::keys::master::MasterKey;
+use crate::keys::secrets::SecretKeys;
+use crate::model::algorithm::Algorithm;
+use crate::model::client::Client;
+use crate::model::id::ClientId;
+use crate::model::keyring::Ring;
+use crate::model::scope::Role;
+use crate::model::time::Timestamp;
+use crate::store::cache::Cache;
+use crate::store::collections::clients::{self, ChosenSecrets};
+use crate::store::collections::deployments::{self, DeploymentIndex};
+use crate::store::collections::revocations::{self, RevocationIndex};
+use crate::store::collections::{installation, keyrings};
+use crate::store::mirror::{Fold, Mirror};
+use crate::store::record::decode;
+use crate::store::{Key, Revision, Store, StoreError};
+
+/// Past this long without word from the store, what must see revocations is refused.
+const DECISIONS_STALE: Duration = Duration::from_secs(5);
+/// Past this long without word from the store, nothing is issued.
+const ISSUING_STALE: Duration = Duration::from_mins(15);
+
+/// What the configuration settles for the protocol.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The issuer identifier, exactly as tokens carry it.
+    pub issuer: String,
+    /// Lifetime of tokens in seconds where the client names none.
+    pub ttl: u32,
+    /// The longest lifetime in seconds.
+    pub max_ttl: u32,
+    /// The audience of roles that have none of their own.
+    pub audience: String,
+    /// The role of clients and deployments created without one; a template for deployments may hold `{id}`.
+    pub default_role: Option<String>,
+    /// The algorithms whose rings are kept, the default first; never empty.
+    pub algorithms: Vec<Algorithm>,
+    /// Where tokens carry their roles.
+    pub claims: RoleClaims,
+    /// Threads for chosen secrets.
+    pub hashing_threads: usize,
+    /// Places in the queue before them.
+    pub hashing_queue: usize,
+    /// How many clients in use are kept in memory.
+    pub client_cache: usize,
+}
+
+impl Settings {
+    /// The algorithm used where a client asks for none.
+    #[must_use]
+    pub fn default_algorithm(&self) -> Algorithm {
+        self.algorithms.first().copied().unwrap_or_default()
+    }
+
+    /// The lifetime of a client's tokens in seconds.
+    #[must_use]
+    pub fn lifetime(&self, client: &Client) -> u32 {
+        client.access_token_lifetime.unwrap_or(self.ttl).min(self.max_ttl)
+    }
+}
+
+/// The signing keys, parsed anew whenever a ring changes.
+pub struct KeyFold {
+    master: Arc<MasterKey>,
+    rings: BTreeMap<Key, Ring>,
+    set: Arc<KeySet>,
+}
+
+impl KeyFold {
+    /// The keys as they are now.
+    #[must_use]
+    pub fn set(&self) -> &Arc<KeySet> {
+        &self.set
+    }
+
+    /// The rings as they are now.
+    pub fn rings(&self) -> impl Iterator<Item = &Ring> {
+        self.rings.values()
+    }
+
+    fn rebuild(&mut self) -> Result<(), StoreError> {
+        let rings: Vec<Ring> = self.rings.values().cloned().collect();
+        let built = self.set.rebuild(&rings, &self.master).map_err(|error| StoreError::Corrupt {
+            key: keyrings::PREFIX.to_owned(),
+            what: error.to_string(),
+        })?;
+        self.set = Arc::new(built);
+        Ok(())
+    }
+}
+
+impl Fold for KeyFold {
+    fn put(&mut self, key: &Key, value: &[u8], _expires_at: Option<Timestamp>) -> Result<(), StoreError> {
+        self.rings.insert(key.clone(), decode(key, value)?);
+        self.rebuild()
+    }
+
+    fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
+        self.rings.remove(key);
+        self.rebuild()
+    }
+}
+
+/// Why the service cannot start on a store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A write at start failed.
+    #[error(transparent)]
+    Write(#[from] crate::store::tx::TxError),
+    /// The sealed secrets do not open.
+    #[error("{0}")]
+    Keys(String),
+    /// A thread could not be started.
+    #[error("cannot start the hashing threads: {0}")]
+    Threads(#[from] std::io::Error),
+}
+
+/// Everything an endpoint needs.
+pub struct Service {
+    /// What the configuration settles.
+    pub settings: Settings,
+    /// The issuer as a JSON string, quotes included.
+    pub issuer_json: String,
+    /// Time and randomness.
+    pub ambient: Ambient,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Clients in use.
+    pub clients: Cache<Client>,
+    /// Deployments.
+    pub deployments: Arc<Mirror<DeploymentIndex>>,
+    /// Live revocations.
+    pub revocations: Arc<Mirror<RevocationIndex>>,
+    /// Signing keys.
+    pub keys: Arc<Mirror<KeyFold>>,
+    /// Live chosen secrets.
+    pub chosen: Arc<Mirror<ChosenSecrets>>,
+    /// The keys behind edi-made client secrets.
+    pub secret_keys: SecretKeys,
+    /// The hashing threads.
+    pub hasher: Hasher,
+    /// Chosen secrets that were verified before.
+    pub verified: VerifiedSecrets,
+    /// How many tokens this process issued.
+    pub issued: AtomicU64,
+    /// When this process started.
+    pub started_at: Timestamp,
+}
+
+impl Service {
+    /// Loads everything from a store that is in use.
+    ///
+    /// # Errors
+    /// When the store does not answer or is damaged, or the master key is not the one that sealed it.
+    pub async fn open(
+        settings: Settings,
+        ambient: Ambient,
+        store: Arc<dyn Store>,
+        master: Arc<MasterKey>,
+    ) -> Result<Arc<Self>, OpenError> {
+        // Before a longer token can be issued, the rings know of it: keys stay published that much longer.
+        keyrings::raise_lifetime(&*store, &ambient, settings.max_ttl).await?;
+        let sealed = installation::secret_keys(&*store).await?;
+        let secret_keys =
+            SecretKeys::open(&master, &sealed.sealed).map_err(|error| OpenError::Keys(error.to_string()))?;
+        let keys = Mirror::load(Arc::clone(&store), keyrings::PREFIX, move || KeyFold {
+            master: Arc::clone(&master),
+            rings: BTreeMap::new(),
+            set: Arc::new(KeySet::empty()),
+        })
+        .await?;
+        Ok(Arc::new(Self {
+            issuer_json: json_text(&settings.issuer),
+            clients: Cache::open(Arc::clone(&store), clients::PREFIX, settings.client_cache, |key, value| {
+                decode(key, value)
+            })
+            .await?,
+            deployments: Mirror::load(Arc::clone(&store), deployments::PREFIX, DeploymentIndex::default).await?,
+            revocations: Mirror::load(Arc::clone(&store), revocations::PREFIX, RevocationIndex::default).await?,
+            chosen: Mirror::load(Arc::clone(&store), clients::CHOSEN_PREFIX, ChosenSecrets::default).await?,
+            keys,
+            secret_keys,
+            hasher: Hasher::start(settings.hashing_threads, settings.hashing_queue)?,
+            verified: VerifiedSecrets::new(&ambient),
+            issued: AtomicU64::new(0),
+            started_at: ambient.now(),
+            settings,
+            ambient,
+            store,
+        }))
+    }
+
+    /// The present instant.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.ambient.now()
+    }
+
+    /// The keys as they are now.
+    #[must_use]
+    pub fn key_set(&self) -> Arc<KeySet> {
+        Arc::clone(self.keys.read().set())
+    }
+
+    /// The client with this id.
+    ///
+    /// # Errors
+    /// When it is not in memory and the store does not answer.
+    pub async fn client(&self, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
+        self.clients.get(&clients::key(id)).await
+    }
+
+    /// The longest lifetime that any live token can have.
+    #[must_use]
+    pub fn longest_lifetime(&self) -> Duration {
+        let ever = self.keys.read().rings().map(|ring| ring.longest_lifetime).max().unwrap_or(0);
+        Duration::from_secs(u64::from(ever.max(self.settings.max_ttl)))
+    }
+
+    /// Waits until everything in memory has passed a commit, so that its 200 means that it had its effect.
+    ///
+    /// # Errors
+    /// When the store stopped telling.
+    pub async fn settled(&self, revision: Revision) -> Result<(), OAuthError> {
+        let lagging = |_| OAuthError::unavailable(1, "written, but a mirror did not hear of it in time");
+        self.clients.passed(revision).await.map_err(lagging)?;
+        self.deployments.passed(revision).await.map_err(lagging)?;
+        self.revocations.passed(revision).await.map_err(lagging)?;
+        self.keys.passed(revision).await.map_err(lagging)?;
+        self.chosen.passed(revision).await.map_err(lagging)
+    }
+
+    /// How long ago the store was last heard of, by the mirror that heard least.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        [
+            self.clients.last_heard(),
+            self.deployments.last_heard(),
+            self.revocations.last_heard(),
+            self.keys.last_heard(),
+        ]
+        .iter()
+        .map(tokio::time::Instant::elapsed)
+        .max()
+        .unwrap_or_default()
+    }
+
+    /// Refuses when revocations may have been missed: for answers that must see them.
+    ///
+    /// # Errors
+    /// 503 after 5 s of silence from the store.
+    pub fn fresh_enough_to_decide(&self) -> Result<(), OAuthError> {
+        if self.silence() > DECISIONS_STALE {
+            return Err(OAuthError::unavailable(1, "no word from the store for more than 5 s"));
+        }
+        Ok(())
+    }
+
+    /// Refuses when clients and keys are too old to issue from.
+    ///
+    /// # Errors
+    /// 503 after 15 min of silence from the store.
+    pub fn fresh_enough_to_issue(&self) -> Result<(), OAuthError> {
+        if self.silence() > ISSUING_STALE {
+            return Err(OAuthError::unavailable(5, "no word from the store for more than 15 min"));
+        }
+        Ok(())
+    }
+
+    /// Whether the mirrors are behind the store.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.silence() > DECISIONS_STALE
+    }
+}
+
+impl RoleAudiences for Service {
+    fn of(&self, role: &str) -> Option<BTreeSet<String>> {
+        self.deployments.read().audiences(role, &self.settings.audience)
+    }
+}
+
+/// A role from the configured template: `{id}` stands for the deployment's id.
+#[must_use]
+pub fn role_from_template(template: &str, id: &str) -> Option<Role> {
+    Role::parse(&template.replace("{id}", id)).ok()
+}

@@ -1,0 +1,251 @@
+//! Revocations, and the index of them that every decision consults.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::ambient::Ambient;
+use crate::model::id::{ClientId, Kid, TokenId};
+use crate::model::revocation::{Revocation, Subject};
+use crate::model::scope::Role;
+use crate::model::time::Timestamp;
+use crate::store::mirror::Fold;
+use crate::store::record::{Record, decode};
+use crate::store::tx::{Retry, Tx, TxError};
+use crate::store::{Key, Page, Revision, Store, StoreError};
+
+/// The prefix of all revocations.
+pub const PREFIX: &str = "revocation/";
+
+impl Record for Revocation {
+    const VERSION: u32 = 1;
+}
+
+/// Where a revocation lies.
+#[must_use]
+pub fn key(subject: &Subject) -> Key {
+    Key::new(format!("{PREFIX}{subject}"))
+}
+
+/// What a key of this collection revokes; `None` for a foreign key.
+#[must_use]
+pub fn subject(key: &Key) -> Option<Subject> {
+    let (kind, id) = key.as_str().strip_prefix(PREFIX)?.split_once('/')?;
+    Subject::parse(kind, id)
+}
+
+/// Adds a revocation to a transaction. One that is there already is never shortened: the later instant and end win.
+///
+/// # Errors
+/// Those of the store.
+pub async fn put(tx: &mut Tx<'_>, subject: &Subject, mut revocation: Revocation) -> Result<Revocation, TxError> {
+    let key = key(subject);
+    if let Some((before, _)) = tx.get::<Revocation>(&key).await? {
+        revocation.covers_iat = revocation.covers_iat.max(before.covers_iat);
+        revocation.ends_at = revocation.ends_at.max(before.ends_at);
+    }
+    tx.put(&key, &revocation, Some(revocation.ends_at))?;
+    Ok(revocation)
+}
+
+/// Writes one revocation, durably.
+///
+/// # Errors
+/// Those of the store.
+pub async fn add(
+    store: &dyn Store,
+    ambient: &Ambient,
+    subject: &Subject,
+    revocation: &Revocation,
+) -> Result<(Revocation, Revision), TxError> {
+    let mut retry = Retry::new(ambient);
+    loop {
+        let mut tx = Tx::new(store);
+        let written = put(&mut tx, subject, revocation.clone()).await?;
+        match tx.commit().await {
+            Ok(revision) => return Ok((written, revision)),
+            Err(error) => retry.after(error).await?,
+        }
+    }
+}
+
+/// One page of revocations in key order, after `after`, of one kind if named.
+///
+/// # Errors
+/// Those of the store.
+pub async fn list(
+    store: &dyn Store,
+    kind: Option<&str>,
+    after: Option<&Key>,
+    limit: usize,
+) -> Result<(Vec<(Subject, Revocation)>, Option<Key>), StoreError> {
+    let prefix = kind.map_or_else(|| PREFIX.to_owned(), |kind| format!("{PREFIX}{kind}/"));
+    let Page { items, next, .. } = store.scan(&prefix, after, limit).await?;
+    let mut out = Vec::with_capacity(items.len());
+    for (key, versioned) in items {
+        if let Some(subject) = subject(&key) {
+            out.push((subject, decode(&key, &versioned.value)?));
+        }
+    }
+    Ok((out, next))
+}
+
+/// Every live revocation, shaped for lookups: a set of token ids, and for the bulk ones the `iat` up to which they
+/// reach.
+#[derive(Debug, Default)]
+pub struct RevocationIndex {
+    tokens: HashSet<u128>,
+    clients: HashMap<ClientId, i64>,
+    roles: HashMap<Role, i64>,
+    keys: HashMap<Kid, i64>,
+    grants: HashMap<ClientId, HashMap<Role, i64>>,
+}
+
+/// What a lookup needs to know of a token, issued or about to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// Whose it is.
+    pub client: &'a ClientId,
+    /// Its roles.
+    pub roles: &'a [Role],
+    /// The key that signs it.
+    pub kid: &'a str,
+    /// When it is issued, in seconds.
+    pub iat: i64,
+}
+
+impl RevocationIndex {
+    /// Whether a token is revoked.
+    #[must_use]
+    pub fn revokes(&self, jti: TokenId, facts: Facts<'_>) -> bool {
+        self.tokens.contains(&jti.0) || self.covered_until(facts).is_some()
+    }
+
+    /// The last `iat` (seconds) that a bulk revocation covers and `facts.iat` falls under.
+    #[must_use]
+    pub fn covered_until(&self, facts: Facts<'_>) -> Option<i64> {
+        let grants = self.grants.get(facts.client);
+        let per_role = facts.roles.iter().flat_map(|role| {
+            [self.roles.get(role).copied(), grants.and_then(|grants| grants.get(role)).copied()].into_iter().flatten()
+        });
+        [self.clients.get(facts.client).copied(), self.keys.get(facts.kid).copied()]
+            .into_iter()
+            .flatten()
+            .chain(per_role)
+            .filter(|covers| facts.iat <= *covers)
+            .max()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+            + self.clients.len()
+            + self.roles.len()
+            + self.keys.len()
+            + self.grants.values().map(HashMap::len).sum::<usize>()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Fold for RevocationIndex {
+    fn put(&mut self, key: &Key, value: &[u8], _expires_at: Option<Timestamp>) -> Result<(), StoreError> {
+        let Some(subject) = subject(key) else {
+            return Err(StoreError::Corrupt { key: key.to_string(), what: "no such kind of revocation".into() });
+        };
+        if let Subject::Token(id) = subject {
+            // Its content adds nothing to a lookup, and there may be a million of them; the checksum still counts.
+            crate::store::record::check(key, value)?;
+            self.tokens.insert(id.0);
+            return Ok(());
+        }
+        let covers = decode::<Revocation>(key, value)?.covers_iat.unwrap_or(i64::MIN);
+        match subject {
+            Subject::Token(_) => {}
+            Subject::Client(id) => drop(self.clients.insert(id, covers)),
+            Subject::Role(role) => drop(self.roles.insert(role, covers)),
+            Subject::Key(kid) => drop(self.keys.insert(kid, covers)),
+            Subject::Grant(client, role) => drop(self.grants.entry(client).or_default().insert(role, covers)),
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
+        match subject(key) {
+            Some(Subject::Token(id)) => drop(self.tokens.remove(&id.0)),
+            Some(Subject::Client(id)) => drop(self.clients.remove(&id)),
+            Some(Subject::Role(role)) => drop(self.roles.remove(&role)),
+            Some(Subject::Key(kid)) => drop(self.keys.remove(&kid)),
+            Some(Subject::Grant(client, role)) => {
+                if let Some(grants) = self.grants.get_mut(&client) {
+                    grants.remove(&role);
+                    if grants.is_empty() {
+                        self.grants.remove(&client);
+                    }
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::record::encode;
+
+    fn client(id: &str) -> ClientId {
+        ClientId::parse(id).unwrap()
+    }
+
+    fn bulk(index: &mut RevocationIndex, subject: &Subject, now: i64) {
+        let revocation = Revocation::bulk(Timestamp::from_secs(now), std::time::Duration::from_mins(1), client("op"), None);
+        index.put(&key(subject), &encode(&revocation), None).unwrap();
+    }
+
+    #[test]
+    fn each_kind_revokes_what_it_names_up_to_its_instant_and_nothing_else() {
+        let (a, b) = (client("a"), client("b"));
+        let (r, s) = ([Role::parse("r").unwrap()], [Role::parse("s").unwrap()]);
+        let facts = |client, roles, kid, iat| Facts { client, roles, kid, iat };
+        let hit = [facts(&a, &r, "k", 12)];
+        for (subject, misses) in [
+            (Subject::Client(a.clone()), vec![facts(&b, &r, "k", 12), facts(&a, &r, "k", 13)]),
+            (Subject::Role(r[0].clone()), vec![facts(&a, &s, "k", 12), facts(&a, &r, "k", 13)]),
+            (Subject::Key(Kid::parse("k").unwrap()), vec![facts(&a, &r, "l", 12), facts(&a, &r, "k", 13)]),
+            (
+                Subject::Grant(a.clone(), r[0].clone()),
+                vec![facts(&b, &r, "k", 12), facts(&a, &s, "k", 12), facts(&a, &r, "k", 13)],
+            ),
+        ] {
+            let mut index = RevocationIndex::default();
+            bulk(&mut index, &subject, 10);
+            assert_eq!(index.len(), 1);
+            for facts in &hit {
+                assert!(index.revokes(TokenId(1), *facts), "{subject}");
+                assert_eq!(index.covered_until(*facts), Some(12), "{subject}");
+            }
+            for facts in &misses {
+                assert!(!index.revokes(TokenId(1), *facts), "{subject} {facts:?}");
+            }
+            index.delete(&key(&subject)).unwrap();
+            assert!(index.is_empty() && !index.revokes(TokenId(1), hit[0]), "{subject}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_revoked_by_its_id_alone() {
+        let a = client("a");
+        let facts = Facts { client: &a, roles: &[], kid: "k", iat: 5 };
+        let mut index = RevocationIndex::default();
+        let one = Revocation::of_token(Timestamp::from_secs(1), Timestamp::from_secs(9), client("op"), None);
+        index.put(&key(&Subject::Token(TokenId(1))), &encode(&one), None).unwrap();
+        assert!(index.revokes(TokenId(1), facts));
+        assert!(!index.revokes(TokenId(2), facts));
+        assert_eq!(index.covered_until(facts), None);
+    }
+}
