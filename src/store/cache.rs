@@ -1,1 +1,1 @@
-//! cache
+//! Cache.

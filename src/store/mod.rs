@@ -21,6 +21,7 @@ mod changelog;
 pub mod conformance;
 pub mod memory;
 pub mod mirror;
+mod progress;
 pub mod record;
 pub mod sled;
 pub mod tx;
@@ -91,6 +92,14 @@ pub struct Versioned {
     pub revision: Revision,
     /// When it expires, if ever.
     pub expires_at: Option<Timestamp>,
+}
+
+impl Versioned {
+    /// Whether it has not expired at `now`.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
 }
 
 /// The answer of [`Store::get`].
@@ -277,7 +286,8 @@ pub trait Store: Send + Sync + 'static {
     /// The live value at `key`.
     async fn get(&self, key: &Key) -> Result<Read, StoreError>;
 
-    /// At most `limit` live entries whose key starts with `prefix`, in order, after the key `after`.
+    /// At most `limit` live entries whose key starts with `prefix`, in order, after the key `after`. A page may hold
+    /// fewer and still not be the last: [`Page::next`] tells. A `limit` of zero counts as one.
     async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Page, StoreError>;
 
     /// Writes all or nothing; returns once the writes survive a power cut.
@@ -287,7 +297,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`Event::Lost`] at once.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Changes>, StoreError>;
 
-    /// Deletes at most `limit` expired values, in one commit that watchers see; says how many. Zero: nothing is due.
+    /// Deletes at most `limit` expired values (and at most [`MAX_COMMIT_ENTRIES`]), in one commit that watchers see;
+    /// says how many. Zero: nothing is due.
     async fn sweep(&self, limit: usize) -> Result<usize, CommitError>;
 
     /// How the engine is doing, without asking it.

@@ -1,0 +1,278 @@
+//! The one thread that writes. It takes what waits as a batch, so that all of it shares one sync, and it never goes on
+//! after an error: it drops the engine and opens it again with every check, or stays down.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::changelog::Pace;
+use super::super::{Change, Commit, CommitError, Health, Key, Revision, Write};
+use super::engine::Engine;
+use super::{Shared, open};
+
+/// How many commits share one sync at most.
+const BATCH: usize = 256;
+/// …and how many bytes.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Waits between attempts to reopen.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// What the thread is asked for.
+pub(super) enum Job {
+    Commit { commit: Commit, answer: oneshot::Sender<Result<Revision, CommitError>> },
+    Sweep { limit: usize, answer: oneshot::Sender<Result<usize, CommitError>> },
+    Close { answer: oneshot::Sender<()> },
+}
+
+impl Job {
+    fn bytes(&self) -> usize {
+        let value = |(_, write): &(Key, Write)| if let Write::Put { value, .. } = write { value.len() } else { 0 };
+        if let Self::Commit { commit, .. } = self { commit.writes.iter().map(value).sum() } else { 0 }
+    }
+}
+
+/// Whom to answer once the batch is durable.
+enum Answer {
+    Commit(oneshot::Sender<Result<Revision, CommitError>>),
+    Sweep(oneshot::Sender<Result<usize, CommitError>>),
+}
+
+impl Answer {
+    // A caller who no longer waits is no error.
+    fn refuse(self, error: CommitError) {
+        match self {
+            Self::Commit(answer) => drop(answer.send(Err(error))),
+            Self::Sweep(answer) => drop(answer.send(Err(error))),
+        }
+    }
+
+    fn accept(self, revision: Revision, writes: usize) {
+        match self {
+            Self::Commit(answer) => drop(answer.send(Ok(revision))),
+            Self::Sweep(answer) => drop(answer.send(Ok(writes))),
+        }
+    }
+}
+
+/// A commit that was applied and is not durable yet.
+struct Applied {
+    answer: Answer,
+    revision: Revision,
+    writes: Vec<(Key, Write)>,
+}
+
+pub(super) struct Committer {
+    folder: PathBuf,
+    shared: Arc<Shared>,
+    engine: Option<Engine>,
+    /// The last revision that was answered or served.
+    acknowledged: Revision,
+    /// Held as long as the thread lives.
+    lock: File,
+}
+
+impl Committer {
+    pub(super) fn new(folder: &Path, shared: Arc<Shared>, engine: Engine, lock: File) -> Self {
+        let acknowledged = engine.revision();
+        Self { folder: folder.into(), shared, engine: Some(engine), acknowledged, lock }
+    }
+
+    /// Starts the thread; it ends with [`Job::Close`] or when nobody can send any more.
+    pub(super) fn start(self, queue: mpsc::Receiver<Job>) -> std::io::Result<()> {
+        std::thread::Builder::new().name("edi-store".into()).spawn(move || self.run(queue)).map(drop)
+    }
+
+    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        let closing = loop {
+            let Some(first) = queue.blocking_recv() else { break None };
+            let (batch, close) = gather(first, &mut queue);
+            let failed = match catch_unwind(AssertUnwindSafe(|| self.write(batch))) {
+                Ok(outcome) => outcome.err(),
+                Err(_) => Some("the engine panicked while writing".into()),
+            };
+            if close.is_some() {
+                break close;
+            }
+            if let Some(why) = failed {
+                tracing::error!(folder = %self.folder.display(), reason = %why, "the store failed; opening it again");
+                match self.reopen(&why, &mut queue) {
+                    Reopened::Yes => {}
+                    Reopened::Closed(answer) => break answer,
+                }
+            }
+        };
+        self.go_down("it is closed");
+        queue.close();
+        while let Ok(job) = queue.try_recv() {
+            refuse(job, "it is closed");
+        }
+        drop(self.lock);
+        self.shared.log.lose(self.acknowledged);
+        if let Some(answer) = closing {
+            let _ = answer.send(());
+        }
+    }
+
+    /// Applies a batch, makes it durable, publishes it and answers. An error means that the engine is not to be
+    /// trusted any more; everybody has been answered all the same.
+    fn write(&mut self, batch: Vec<Job>) -> Result<(), String> {
+        let Some(engine) = self.engine.as_mut() else { return Err("the engine is down".into()) };
+        let now = self.shared.clock.now();
+        let mut applied: Vec<Applied> = Vec::with_capacity(batch.len());
+        let mut failed: Option<String> = None;
+        for job in batch {
+            let (answer, writes) = match job {
+                Job::Commit { commit, answer } => {
+                    let judged = if failed.is_some() { Ok(()) } else { engine.judge(&commit, now) };
+                    (Answer::Commit(answer), judged.map(|()| commit.writes))
+                }
+                Job::Sweep { limit, answer } => (Answer::Sweep(answer), engine.due(limit, now)),
+                Job::Close { .. } => continue,
+            };
+            if let Some(why) = &failed {
+                answer.refuse(CommitError::Unavailable(why.clone()));
+                continue;
+            }
+            match writes {
+                Ok(writes) if writes.is_empty() => answer.accept(engine.revision(), 0),
+                Ok(writes) => match engine.apply(&writes, &self.shared.view) {
+                    Ok(revision) => applied.push(Applied { answer, revision, writes }),
+                    Err(error) => {
+                        failed = Some(error.to_string());
+                        answer.refuse(error);
+                    }
+                },
+                Err(CommitError::Conflict) => answer.refuse(CommitError::Conflict),
+                Err(error) => {
+                    failed = Some(error.to_string());
+                    answer.refuse(error);
+                }
+            }
+        }
+        if failed.is_none() && !applied.is_empty() {
+            failed = self.make_durable().err().map(|error| error.to_string());
+        }
+        if let Some(why) = failed {
+            for commit in applied {
+                commit.answer.refuse(CommitError::Unknown(why.clone()));
+            }
+            return Err(why);
+        }
+        self.publish(applied);
+        Ok(())
+    }
+
+    fn make_durable(&mut self) -> std::io::Result<()> {
+        #[cfg(test)]
+        if self.shared.fail_syncs.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(std::io::Error::other("as the test asked"));
+        }
+        self.engine.as_mut().map_or(Ok(()), Engine::make_durable)
+    }
+
+    /// First the log, then the answers: who waits for a mirror to pass its own commit must find it on its way.
+    fn publish(&mut self, applied: Vec<Applied>) {
+        let mut answers = Vec::with_capacity(applied.len());
+        let mut commits = Vec::with_capacity(applied.len());
+        for Applied { answer, revision, writes } in applied {
+            self.acknowledged = revision;
+            answers.push((answer, revision, writes.len()));
+            commits.push((revision, writes.into_iter().map(|(key, write)| Change { key, write }).collect()));
+        }
+        self.shared.log.publish(commits);
+        for (answer, revision, writes) in answers {
+            answer.accept(revision, writes);
+        }
+    }
+
+    fn go_down(&mut self, why: &str) {
+        self.shared.set_health(Health::Down(why.into()));
+        self.shared.log.set_pace(Pace::Silent);
+        self.shared.set_view(None);
+        // sled writes what it still holds when its last handle goes, and it may panic on the way.
+        let engine = self.engine.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(engine)));
+    }
+
+    fn reopen(&mut self, why: &str, queue: &mut mpsc::Receiver<Job>) -> Reopened {
+        if let Some(engine) = &self.engine {
+            engine.distrust_cache();
+        }
+        self.go_down(why);
+        let mut wait = FIRST_WAIT;
+        loop {
+            if let Some(closed) = refuse_for(wait, why, queue) {
+                return closed;
+            }
+            match open::open(&self.folder, self.acknowledged) {
+                Ok(engine) => {
+                    self.acknowledged = engine.revision();
+                    self.shared.set_view(Some(engine.view()));
+                    self.shared.log.lose(engine.revision());
+                    self.engine = Some(engine);
+                    self.shared.set_health(Health::Writable);
+                    tracing::warn!(folder = %self.folder.display(), "the store is open again");
+                    return Reopened::Yes;
+                }
+                Err(error) => {
+                    let lasting = !error.may_pass();
+                    let error = error.to_string();
+                    tracing::error!(reason = %error, lasting, "the store does not open again");
+                    self.shared.set_health(Health::Down(error.clone()));
+                    // What lost acknowledged commits is not served, however long we wait.
+                    wait = if lasting { Duration::MAX } else { (wait * 2).min(LONGEST_WAIT) };
+                }
+            }
+        }
+    }
+}
+
+enum Reopened {
+    Yes,
+    /// The store was closed meanwhile.
+    Closed(Option<oneshot::Sender<()>>),
+}
+
+/// What waits already, up to the bounds, and the wish to close, which ends a batch.
+fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> (Vec<Job>, Option<oneshot::Sender<()>>) {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    let mut next = Some(first);
+    while let Some(job) = next {
+        if let Job::Close { answer } = job {
+            return (batch, Some(answer));
+        }
+        bytes += job.bytes();
+        batch.push(job);
+        next = if batch.len() < BATCH && bytes < BATCH_BYTES { queue.try_recv().ok() } else { None };
+    }
+    (batch, None)
+}
+
+fn refuse(job: Job, why: &str) {
+    let error = CommitError::Unavailable(why.into());
+    match job {
+        Job::Commit { answer, .. } => drop(answer.send(Err(error))),
+        Job::Sweep { answer, .. } => drop(answer.send(Err(error))),
+        Job::Close { answer } => drop(answer.send(())),
+    }
+}
+
+/// Refuses whatever comes for so long. Answers when the store is to be closed.
+fn refuse_for(wait: Duration, why: &str, queue: &mut mpsc::Receiver<Job>) -> Option<Reopened> {
+    let started = Instant::now();
+    loop {
+        match queue.try_recv() {
+            Ok(Job::Close { answer }) => return Some(Reopened::Closed(Some(answer))),
+            Ok(job) => refuse(job, why),
+            Err(TryRecvError::Disconnected) => return Some(Reopened::Closed(None)),
+            Err(TryRecvError::Empty) if started.elapsed() >= wait => return None,
+            Err(TryRecvError::Empty) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The embedded store: sled behind the store's contract.
+//!
+//! sled's own `flush` does not reach the disk on Linux, so durability is ours: one committer thread takes the waiting
+//! commits as a batch, applies each as one atomic sled batch together with the book-keeping, flushes, syncs sled's
+//! file through a handle of its own, records the acknowledged revision in a sidecar file, and only then publishes and
+//! answers. What a commit costs is shared by all that wait. On opening, the book-keeping is compared with what is
+//! there, and a store that lost anything is refused.
+//!
+//! ```text
+//! <folder>/lock          held while a process uses the store
+//! <folder>/acknowledged  the last revision that was answered
+//! <folder>/data/         sled's files
+//! ```
+//! No sled type leaves this module.
+
+mod acknowledged;
+mod committer;
+mod engine;
+mod entry;
+mod folder;
+mod open;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use self::committer::{Committer, Job};
+use self::engine::View;
+pub use self::open::OpenError;
+use super::changelog::ChangeLog;
+use super::{Changes, Commit, CommitError, Health, Key, MAX_COMMIT_ENTRIES, Page, Read, Revision, Store, StoreError};
+use crate::ambient::Clock;
+
+/// How long a caller waits for its commit before the outcome counts as unknown.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many commits may wait for the committer.
+const QUEUE: usize = 1024;
+
+/// A store in a folder of its own, used by one process at a time. Close it with [`Store::close`]: dropping it stops
+/// it too, but does not wait until the folder is free.
+pub struct SledStore {
+    shared: Arc<Shared>,
+    jobs: mpsc::Sender<Job>,
+}
+
+/// What the committer thread shares with the readers.
+struct Shared {
+    clock: Arc<dyn Clock>,
+    /// `None` while the engine is down. The committer writes under the same lock, which makes a page a snapshot.
+    view: RwLock<Option<View>>,
+    health: Mutex<Health>,
+    log: Arc<ChangeLog>,
+    #[cfg(test)]
+    fail_syncs: std::sync::atomic::AtomicBool,
+}
+
+impl Shared {
+    fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_health(&self, health: Health) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+
+    fn set_view(&self, view: Option<View>) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+    }
+
+    fn down(&self) -> StoreError {
+        StoreError::Unavailable(match self.health() {
+            Health::Down(why) | Health::ReadOnly(why) => why,
+            Health::Writable => "it is starting".into(),
+        })
+    }
+}
+
+impl SledStore {
+    /// Opens the store in `path`, or makes one if the folder is missing or empty. Takes about a second per million
+    /// entries, blocking: everything is read and compared with the book-keeping. Expiry is judged by `clock`.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong and what to do about it. Nothing is ever reset or repaired silently.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let lock = folder::claim(path)?;
+        let engine = open::open(path, Revision::default())?;
+        let shared = Arc::new(Shared {
+            clock,
+            health: Mutex::new(Health::Writable),
+            log: ChangeLog::new(engine.revision()),
+            view: RwLock::new(Some(engine.view())),
+            #[cfg(test)]
+            fail_syncs: std::sync::atomic::AtomicBool::new(false),
+        });
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        Committer::new(path, Arc::clone(&shared), engine, lock)
+            .start(queue)
+            .map_err(|source| OpenError::io(path, "starting the writing thread", source))?;
+        Ok(Self { shared, jobs })
+    }
+
+    /// Runs a read off the async threads.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&View, &dyn Clock) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let reading = tokio::task::spawn_blocking(move || {
+            let guard = shared.view.read().unwrap_or_else(PoisonError::into_inner);
+            guard.as_ref().map_or_else(|| Err(shared.down()), |view| read(view, &*shared.clock))
+        });
+        // A join error is a panic of sled's while reading, or a runtime that shuts down.
+        reading.await.unwrap_or_else(|_| Err(StoreError::Unavailable("a read failed".into())))
+    }
+
+    async fn submit<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, CommitError>>) -> Job,
+    ) -> Result<T, CommitError> {
+        match self.shared.health() {
+            Health::Writable => {}
+            Health::ReadOnly(why) | Health::Down(why) => return Err(CommitError::Unavailable(why)),
+        }
+        let until = Instant::now() + PATIENCE;
+        let (answer, answered) = oneshot::channel();
+        match timeout_at(until, self.jobs.send(job(answer))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(CommitError::Unavailable("it is closed".into())),
+            Err(_) => return Err(CommitError::Unavailable("too many writes are waiting".into())),
+        }
+        match timeout_at(until, answered).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(CommitError::Unknown("the engine failed while writing".into())),
+            Err(_) => Err(CommitError::Unknown("the disk does not answer".into())),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SledStore {
+    async fn get(&self, key: &Key) -> Result<Read, StoreError> {
+        let key = key.clone();
+        self.read(move |view, clock| view.get(&key, clock.now())).await
+    }
+
+    async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Page, StoreError> {
+        let (prefix, after) = (prefix.to_owned(), after.cloned());
+        self.read(move |view, clock| view.scan(&prefix, after.as_ref(), limit, clock.now())).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Revision, CommitError> {
+        commit.check()?;
+        self.submit(|answer| Job::Commit { commit, answer }).await
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Changes>, StoreError> {
+        match self.shared.health() {
+            Health::Down(why) => Err(StoreError::Unavailable(why)),
+            Health::Writable | Health::ReadOnly(_) => Ok(self.shared.log.watch(prefix, after)),
+        }
+    }
+
+    async fn sweep(&self, limit: usize) -> Result<usize, CommitError> {
+        self.submit(|answer| Job::Sweep { limit: limit.min(MAX_COMMIT_ENTRIES), answer }).await
+    }
+
+    fn health(&self) -> Health {
+        self.shared.health()
+    }
+
+    async fn close(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.jobs.send(Job::Close { answer }).await.is_ok() {
+            // An error means that another caller closed it meanwhile.
+            let _ = answered.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! Opening: makes a new database whole or not at all, and checks an old one before anything is served from it.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::super::Revision;
+use super::acknowledged::Acknowledged;
+use super::engine::Engine;
+use super::entry::{self, DATA, EXPIRY, FORMAT, FORMAT_KEY, META_KEY, Meta};
+use super::folder::{self, ACKNOWLEDGED, NEW_DATA};
+
+/// Why a store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("the store in {} is in use by another process; stop that one first", folder.display())]
+    Locked {
+        /// The store's folder.
+        folder: PathBuf,
+    },
+    /// The folder is not a store's and not empty.
+    #[error("the folder {} holds {}, which is no part of a store; give edi a folder of its own", folder.display(), file.display())]
+    NotAStore {
+        /// The folder.
+        folder: PathBuf,
+        /// What lies in it.
+        file: PathBuf,
+    },
+    /// A newer edi wrote it.
+    #[error("the store in {} was written by a newer version of edi (format {found}); upgrade edi", folder.display())]
+    Newer {
+        /// The store's folder.
+        folder: PathBuf,
+        /// The format found.
+        found: u32,
+    },
+    /// It lost something or does not parse. Opening it again will not help.
+    #[error("the store in {} is damaged: {what}; move it away and restore a backup", folder.display())]
+    Damaged {
+        /// The store's folder.
+        folder: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The file system refused something.
+    #[error("cannot open the store in {}: {what}: {source}", folder.display())]
+    Io {
+        /// The store's folder.
+        folder: PathBuf,
+        /// What was being done.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    pub(super) fn io(folder: &Path, what: &'static str, source: io::Error) -> Self {
+        Self::Io { folder: folder.into(), what, source }
+    }
+
+    fn damaged(folder: &Path, what: impl Into<String>) -> Self {
+        Self::Damaged { folder: folder.into(), what: what.into() }
+    }
+
+    /// Whether trying again later may help.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Locked { .. })
+    }
+}
+
+/// Larger pages go to files that nothing syncs. Leaves hold at most 16 entries of 64 KiB: an eighth of this.
+const SEGMENT: usize = 8 * 1024 * 1024;
+const CACHE: u64 = 64 * 1024 * 1024;
+/// More revisions than can ever be applied and not yet durable: what a reader saw of commits that a power cut undid
+/// must not be taken for other commits later.
+const GAP: u64 = 1 << 20;
+
+/// Opens the database in a folder whose lock we hold, with everything that was ever acknowledged: `at_least` is what
+/// this process itself knows of that.
+pub(super) fn open(folder: &Path, at_least: Revision) -> Result<Engine, OpenError> {
+    let io = |what| move |source| OpenError::io(folder, what, source);
+    let (data, sidecar) = (folder.join(folder::DATA), folder.join(ACKNOWLEDGED));
+    let new_data = folder.join(NEW_DATA);
+    if new_data.exists() {
+        std::fs::remove_dir_all(&new_data).map_err(io("clearing away an unfinished database"))?;
+    }
+    match (data.exists(), sidecar.exists()) {
+        (false, true) => return Err(OpenError::damaged(folder, "its database is missing")),
+        (false, false) => create(folder)?,
+        (true, _) => {}
+    }
+    refuse_hollow(folder, &data)?;
+    let db = open_sled(folder, &data)?;
+    if !db.was_recovered() {
+        return Err(OpenError::damaged(folder, "its database is empty"));
+    }
+    let mut meta = catch_unwind(AssertUnwindSafe(|| verify(folder, &db)))
+        .unwrap_or_else(|_| Err(OpenError::damaged(folder, "reading it failed")))?;
+
+    let acknowledged = if sidecar.exists() {
+        let (file, revision) = Acknowledged::open(&sidecar).map_err(io("reading the acknowledged revision"))?;
+        let revision = revision
+            .ok_or_else(|| OpenError::damaged(folder, "the file with the acknowledged revision is unreadable"))?;
+        let wanted = revision.max(at_least);
+        if meta.revision < wanted.0 {
+            let what = format!("it ends at revision {}, but {wanted} was acknowledged", meta.revision);
+            return Err(OpenError::damaged(folder, what));
+        }
+        file
+    } else if meta == Meta::default() && at_least == Revision::default() {
+        // Its making was cut short after the database and before this file; nothing was ever served from it.
+        Acknowledged::create(&sidecar, Revision(0)).map_err(io("making the file of the acknowledged revision"))?
+    } else {
+        return Err(OpenError::damaged(folder, "the file with the acknowledged revision is missing"));
+    };
+
+    for file in ["conf", "db"] {
+        File::open(data.join(file)).and_then(|file| file.sync_all()).map_err(io("syncing the database"))?;
+    }
+    folder::sync(&data).map_err(io("syncing the folder"))?;
+    folder::sync(folder).map_err(io("syncing the folder"))?;
+    folder::sync_parent(folder).map_err(io("syncing the folder's parent"))?;
+
+    meta.revision = meta.revision.saturating_add(GAP);
+    let file = File::options().read(true).write(true).open(data.join("db")).map_err(io("opening the database"))?;
+    db.insert(META_KEY, meta.encode()).map_err(|error| from_sled(folder, error))?;
+    let mut engine = Engine::new(db, meta, file, acknowledged);
+    engine.make_durable().map_err(io("writing the first revision"))?;
+    Ok(engine)
+}
+
+/// Makes an empty database under another name and gives it its own when it is whole and durable.
+fn create(folder: &Path) -> Result<(), OpenError> {
+    let io = |what| move |source| OpenError::io(folder, what, source);
+    let new_data = folder.join(NEW_DATA);
+    DirBuilder::new().mode(0o700).create(&new_data).map_err(io("making the database's folder"))?;
+    let db = open_sled(folder, &new_data)?;
+    let mut batch = sled::Batch::default();
+    batch.insert(FORMAT_KEY, FORMAT.to_string().as_bytes());
+    batch.insert(META_KEY, Meta::default().encode());
+    db.apply_batch(batch).and_then(|()| db.flush()).map_err(|error| from_sled(folder, error))?;
+    drop(db);
+    for item in std::fs::read_dir(&new_data).map_err(io("listing the new database"))? {
+        let path = item.map_err(io("listing the new database"))?.path();
+        File::open(path).and_then(|file| file.sync_all()).map_err(io("syncing the new database"))?;
+    }
+    folder::sync(&new_data).map_err(io("syncing the new database"))?;
+    std::fs::rename(&new_data, folder.join(folder::DATA)).map_err(io("naming the new database"))?;
+    folder::sync(folder).map_err(io("syncing the folder"))?;
+    folder::sync_parent(folder).map_err(io("syncing the folder's parent"))
+}
+
+/// sled fills what it finds empty without a word; we do not let it.
+fn refuse_hollow(folder: &Path, data: &Path) -> Result<(), OpenError> {
+    for name in ["db", "conf"] {
+        if !data.join(name).metadata().is_ok_and(|metadata| metadata.len() > 0) {
+            return Err(OpenError::damaged(folder, format!("the file data/{name} is missing or empty")));
+        }
+    }
+    // Nothing syncs those files, and values this small never make any.
+    let blobs = std::fs::read_dir(data.join("blobs")).map(|mut files| files.next().is_some());
+    if blobs.unwrap_or(false) {
+        return Err(OpenError::damaged(folder, "the folder data/blobs is not empty"));
+    }
+    Ok(())
+}
+
+fn open_sled(folder: &Path, data: &Path) -> Result<sled::Db, OpenError> {
+    let config = sled::Config::new().path(data).segment_size(SEGMENT).cache_capacity(CACHE);
+    let mut patience = 40;
+    loop {
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(db)) => return Ok(db),
+            // Our own lock says that nobody else is there: it is this process's last handle that is not yet gone.
+            Ok(Err(sled::Error::Io(error))) if patience > 0 && error.to_string().contains("acquire lock") => {
+                patience -= 1;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Ok(Err(error)) => return Err(from_sled(folder, error)),
+            Err(_) => return Err(OpenError::damaged(folder, "its database does not open")),
+        }
+    }
+}
+
+fn from_sled(folder: &Path, error: sled::Error) -> OpenError {
+    match error {
+        sled::Error::Io(source) => OpenError::io(folder, "the database", source),
+        other => OpenError::damaged(folder, other.to_string()),
+    }
+}
+
+/// Reads everything and compares it with the book-keeping.
+fn verify(folder: &Path, db: &sled::Db) -> Result<Meta, OpenError> {
+    let damaged = |what: String| OpenError::damaged(folder, what);
+    let record = |key: &[u8], name: &str| {
+        let stored = db.get(key).map_err(|error| from_sled(folder, error))?;
+        stored.ok_or_else(|| damaged(format!("its {name} record is missing")))
+    };
+    let format = record(FORMAT_KEY, "format")?;
+    match std::str::from_utf8(&format).ok().and_then(|text| text.parse::<u32>().ok()) {
+        Some(FORMAT) => {}
+        Some(found) if found > FORMAT => return Err(OpenError::Newer { folder: folder.into(), found }),
+        _ => return Err(damaged("its format record is unreadable".into())),
+    }
+    let meta = Meta::decode(&record(META_KEY, "meta")?).map_err(damaged)?;
+    let mut found = Meta { revision: meta.revision, ..Meta::default() };
+    for item in db.iter() {
+        let (raw, stored) = item.map_err(|error| from_sled(folder, error))?;
+        match raw.first() {
+            Some(&DATA) => {
+                let key = entry::key_of_data(&raw).map_err(damaged)?;
+                let value = entry::decode(key.as_str(), &stored).map_err(damaged)?;
+                if value.revision.0 > meta.revision {
+                    return Err(damaged(format!("the entry at {key} is newer than the store")));
+                }
+                found.add(&key, &stored);
+            }
+            Some(&EXPIRY) => found.expiring += 1,
+            _ if *raw == *META_KEY || *raw == *FORMAT_KEY => {}
+            _ => return Err(damaged("it holds an entry of an unknown kind".into())),
+        }
+    }
+    meta.difference(&found).map_or(Ok(meta), |what| Err(damaged(what)))
+}
+
+#[cfg(test)]
+pub(super) fn tests_create(folder: &Path) {
+    create(folder).unwrap();
+}

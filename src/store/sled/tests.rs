@@ -1,0 +1,296 @@
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::atomic::Ordering;
+
+use super::super::conformance::{Rig, delete, key, put, put_until, store_conformance, when, writes};
+use super::super::{Condition, Event};
+use super::*;
+use crate::ambient::ManualClock;
+use crate::model::time::Timestamp;
+
+fn clock() -> Arc<ManualClock> {
+    ManualClock::at(Timestamp::from_secs(1_000_000))
+}
+
+async fn open() -> Rig {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
+    let store = SledStore::open(folder.path(), Arc::clone(&clock) as _).unwrap();
+    Rig { store: Arc::new(store), clock, folder: Some(folder) }
+}
+
+store_conformance!(open);
+
+fn at(folder: &Path) -> Result<SledStore, OpenError> {
+    SledStore::open(folder, clock())
+}
+
+async fn with_content(folder: &Path) -> Revision {
+    let store = at(folder).unwrap();
+    let mut last = Revision(0);
+    for i in 0..200_u32 {
+        let end = Timestamp::from_secs(2_000_000);
+        let commit = [put(&format!("a/{i}"), &vec![7; 300]), put_until(&format!("b/{}", i / 2), &i.to_be_bytes(), end)];
+        last = store.commit(writes(commit)).await.unwrap();
+    }
+    store.close().await;
+    last
+}
+
+fn refusal(folder: &Path) -> String {
+    match at(folder) {
+        Ok(_) => panic!("it opened"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn everything_survives_a_reopening_and_revisions_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut last = with_content(folder.path()).await;
+    for round in 0..3_u8 {
+        let store = at(folder.path()).unwrap();
+        assert_eq!(store.health(), Health::Writable);
+        let read = store.get(&key("a/199")).await.unwrap();
+        assert!(read.at > last, "a reader may have seen revisions that a power cut undid");
+        assert_eq!(read.value.unwrap().value, vec![7; 300]);
+        assert_eq!(store.scan("b/", None, 1000).await.unwrap().items.len(), 100);
+        let mut early = store.watch("", last).await.unwrap();
+        assert_eq!(early.next().await, Event::Lost);
+        let revision = store.commit(writes([put("c/1", &[round]), delete("b/0")])).await.unwrap();
+        assert!(revision > read.at);
+        let kept = store.get(&key("c/1")).await.unwrap().value.unwrap();
+        assert_eq!((kept.value, kept.revision), (vec![round], revision));
+        store.commit(writes([put("b/0", b"")])).await.unwrap();
+        last = revision;
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn the_folder_is_for_its_owner_alone_and_used_by_one() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("deep/store");
+    let store = at(&folder).unwrap();
+    for path in [folder.clone(), folder.join("data")] {
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    }
+    for path in ["lock", "acknowledged"] {
+        assert_eq!(folder.join(path).metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let second = refusal(&folder);
+    assert!(second.contains("in use") && second.contains(&*folder.to_string_lossy()), "{second}");
+    store.close().await;
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let store = at(&folder).unwrap();
+    assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_folder_that_holds_other_things_is_refused_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("thesis.txt"), "x").unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(refusal(folder.path()).contains("thesis.txt"));
+    assert_eq!(folder.path().metadata().unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let volume = tempfile::tempdir().unwrap();
+    std::fs::create_dir(volume.path().join("lost+found")).unwrap();
+    at(volume.path()).unwrap().close().await;
+}
+
+#[tokio::test]
+async fn a_store_that_lost_a_file_is_refused_and_not_reset() {
+    for missing in ["data", "data/db", "data/conf", "acknowledged"] {
+        let folder = tempfile::tempdir().unwrap();
+        with_content(folder.path()).await;
+        let path = folder.path().join(missing);
+        if path.is_dir() {
+            std::fs::remove_dir_all(&path).unwrap()
+        } else {
+            std::fs::remove_file(&path).unwrap()
+        }
+        for _ in 0..2 {
+            let error = refusal(folder.path());
+            assert!(error.contains("damaged") && error.contains("restore a backup"), "{missing}: {error}");
+        }
+        assert!(!path.exists(), "{missing} was made anew");
+    }
+    for hollow in ["data/db", "acknowledged"] {
+        let folder = tempfile::tempdir().unwrap();
+        with_content(folder.path()).await;
+        std::fs::write(folder.path().join(hollow), b"").unwrap();
+        assert!(refusal(folder.path()).contains("damaged"), "{hollow}");
+    }
+}
+
+#[tokio::test]
+async fn an_older_copy_of_the_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    with_content(folder.path()).await;
+    let old = tempfile::tempdir().unwrap();
+    copy(&folder.path().join("data"), &old.path().join("data"));
+    let store = at(folder.path()).unwrap();
+    store.commit(writes([put("a/1", b"new")])).await.unwrap();
+    store.close().await;
+    std::fs::remove_dir_all(folder.path().join("data")).unwrap();
+    copy(&old.path().join("data"), &folder.path().join("data"));
+    let error = refusal(folder.path());
+    assert!(error.contains("was acknowledged"), "{error}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap() {
+        let path = item.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target)
+        } else {
+            let _ = std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// Changes the database behind the store's back.
+fn tamper(folder: &Path, change: impl FnOnce(&sled::Db)) {
+    let db = sled::Config::new().path(folder.join("data")).segment_size(8 * 1024 * 1024).open().unwrap();
+    change(&db);
+    db.flush().unwrap();
+}
+
+#[tokio::test]
+async fn book_keeping_that_does_not_match_is_refused() {
+    type Change = fn(&sled::Db);
+    let cases: [(&str, Change); 7] = [
+        ("199 entries instead of 200", |db| drop(db.remove("da/7").unwrap())),
+        ("201 entries instead of 200", |db| {
+            let new = super::super::Versioned { value: vec![1], revision: Revision(1), expires_at: None };
+            db.insert("da/new", entry::encode("a/new", &new)).unwrap();
+        }),
+        ("not the last ones written", |db| {
+            let old = super::super::Versioned { value: vec![1], revision: Revision(1), expires_at: None };
+            db.insert("da/7", entry::encode("a/7", &old)).unwrap();
+        }),
+        ("fails its checksum", |db| drop(db.insert("da/7", db.get("da/8").unwrap().unwrap()).unwrap())),
+        ("expiry index", |db| drop(db.pop_max().unwrap())),
+        ("meta record is missing", |db| drop(db.remove(entry::META_KEY).unwrap())),
+        ("unknown kind", |db| drop(db.insert("zebra", "").unwrap())),
+    ];
+    for (expected, change) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        with_content(folder.path()).await;
+        tamper(folder.path(), change);
+        let error = refusal(folder.path());
+        assert!(error.contains(expected) && error.contains("restore a backup"), "{expected}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_newer_format_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    with_content(folder.path()).await;
+    tamper(folder.path(), |db| drop(db.insert(entry::FORMAT_KEY, "2").unwrap()));
+    let error = refusal(folder.path());
+    assert!(error.contains("format 2") && error.contains("upgrade edi"), "{error}");
+}
+
+#[tokio::test]
+async fn a_making_that_was_cut_short_is_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("data.new")).unwrap();
+    std::fs::write(folder.path().join("data.new/db"), b"half").unwrap();
+    at(folder.path()).unwrap().close().await;
+    assert!(!folder.path().join("data.new").exists());
+    // The database has its name, the sidecar is not there yet.
+    let other = tempfile::tempdir().unwrap();
+    open::tests_create(other.path());
+    assert!(!other.path().join("acknowledged").exists());
+    let store = at(other.path()).unwrap();
+    store.commit(writes([put("a/1", b"1")])).await.unwrap();
+    store.close().await;
+}
+
+#[tokio::test]
+async fn the_largest_values_make_no_blobs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = at(folder.path()).unwrap();
+    for round in 0..6_u8 {
+        for i in 0..40_u8 {
+            let commit =
+                [put(&format!("a/{i:02}"), &vec![round; super::super::MAX_VALUE]), put(&format!("b/{i}"), &[i])];
+            store.commit(writes(commit)).await.unwrap();
+        }
+    }
+    store.close().await;
+    assert_eq!(std::fs::read_dir(folder.path().join("data/blobs")).unwrap().count(), 0);
+    at(folder.path()).unwrap().close().await;
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_nothing_is_acknowledged_until_a_checked_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = at(folder.path()).unwrap();
+    let before = store.commit(writes([put("a/1", b"1")])).await.unwrap();
+    let mut watch = store.watch("a/", before).await.unwrap();
+    store.shared.fail_syncs.store(true, Ordering::SeqCst);
+    let commit = when("a/1", Condition::At(before), [put("a/1", b"2")]);
+    assert!(matches!(store.commit(commit).await, Err(CommitError::Unknown(_))));
+    store.shared.fail_syncs.store(false, Ordering::SeqCst);
+    let refused = store.commit(writes([put("a/2", b"")])).await;
+    assert!(matches!(refused, Err(CommitError::Unavailable(_))), "{refused:?}");
+    assert!(matches!(store.health(), Health::Down(_)));
+    assert!(matches!(store.get(&key("a/1")).await, Err(StoreError::Unavailable(_))));
+    let lost = loop {
+        match tokio::time::timeout(Duration::from_secs(20), watch.next()).await.unwrap() {
+            Event::UpTo(_) => {}
+            other => break other,
+        }
+    };
+    assert_eq!(lost, Event::Lost, "the commit of unknown outcome was never reported");
+    assert_eq!(store.health(), Health::Writable);
+    let read = store.get(&key("a/1")).await.unwrap();
+    assert!(read.at.0 > before.0 + 1000);
+    store.commit(writes([put("a/2", b"")])).await.unwrap();
+    store.close().await;
+    at(folder.path()).unwrap().close().await;
+}
+
+#[tokio::test]
+async fn a_store_that_comes_back_with_less_stays_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = at(folder.path()).unwrap();
+    store.commit(writes([put("a/1", b"1")])).await.unwrap();
+    std::fs::rename(folder.path().join("acknowledged"), folder.path().join("moved")).unwrap();
+    store.shared.fail_syncs.store(true, Ordering::SeqCst);
+    assert!(store.commit(writes([put("a/1", b"2")])).await.is_err());
+    store.shared.fail_syncs.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(matches!(store.health(), Health::Down(why) if why.contains("acknowledged revision is missing")));
+    std::fs::rename(folder.path().join("moved"), folder.path().join("acknowledged")).unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(matches!(store.health(), Health::Down(_)));
+    assert!(matches!(store.commit(writes([put("a/1", b"2")])).await, Err(CommitError::Unavailable(_))));
+    store.close().await;
+    at(folder.path()).unwrap().close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_are_snapshots_while_others_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(at(folder.path()).unwrap());
+    let writer = Arc::clone(&store);
+    let writing = tokio::spawn(async move {
+        for round in 0..150_u32 {
+            let commit = (0..20).map(|i| put(&format!("s/{i}"), &round.to_be_bytes())).collect::<Vec<_>>();
+            writer.commit(writes(commit)).await.unwrap();
+        }
+    });
+    while !writing.is_finished() {
+        let page = store.scan("s/", None, 100).await.unwrap();
+        let first = page.items.first().map(|(_, found)| found.clone());
+        assert!(page.items.iter().all(|(_, found)| Some(found) == first.as_ref()), "half of a commit was seen");
+        assert!(first.is_none_or(|found| found.revision <= page.at));
+    }
+    writing.await.unwrap();
+    store.close().await;
+}
