@@ -22,13 +22,13 @@ pub use change::{Emergency, Promotion, Reach, RevokeRefusal, RotateRefusal};
 pub use schedule::{Schedule, ScheduleProblem};
 
 /// How far apart the clocks of two replicas, or of edi and a verifier, may be.
-pub const SKEW: Duration = Duration::from_secs(60);
+pub const SKEW: Duration = Duration::from_mins(1);
 /// The longest a JWKS may be cached, in seconds.
 pub const MAX_JWKS_AGE: u32 = 300;
 /// The most keys of one ring that are pending, active or retiring. Keeps the record far below the store's limit.
 pub const MAX_LIVE_KEYS: usize = 12;
 /// How long a retired or revoked key is still listed for people.
-pub const KEPT_AFTER_END: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const KEPT_AFTER_END: Duration = Duration::from_hours(7 * 24);
 /// The most retired and revoked keys that are listed for people.
 pub const MAX_ENDED_KEYS: usize = 4;
 

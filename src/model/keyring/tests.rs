@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 const LIFETIME: u32 = 900;
 
 fn kid(name: &str) -> Kid {
@@ -97,7 +97,7 @@ fn a_ring_takes_no_more_keys_than_fit_its_record() {
         ring.revoke(&signer, Reach::KeyAndPending, at(now), &spare).unwrap();
         assert!(serde_json::to_vec(&ring).unwrap().len() < 60 * 1024, "after {i} emergencies");
     }
-    assert!(ring.rotate(until.plus(Duration::from_secs(600)), Duration::ZERO, fresh("z")).is_ok());
+    assert!(ring.rotate(until.plus(Duration::from_mins(10)), Duration::ZERO, fresh("z")).is_ok());
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn an_emergency_promotes_the_standby_at_once_however_young() {
     let done = ring.revoke(&kid("a"), Reach::Key, at(60), &[fresh("c")]).unwrap();
     assert_eq!(states(&ring, 60), "a:revoked b:active c:pending");
     assert_eq!(done.promoted, Some(kid("b")));
-    assert_eq!(done.published_for, Some(Duration::from_secs(60)));
+    assert_eq!(done.published_for, Some(Duration::from_mins(1)));
     assert_eq!(done.added, [kid("c")]);
     assert_eq!(states(&ring, 30), "a:revoked b:active c:pending", "a lagging replica agrees");
     assert!(ring.key(&kid("a")).unwrap().sealed.is_empty(), "its private half is forgotten");
