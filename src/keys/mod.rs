@@ -20,10 +20,12 @@ mod der;
 pub mod generate;
 mod jwk;
 pub mod jws;
+pub mod live;
 pub mod master;
 mod pair;
 pub mod private_file;
 mod rsa;
+pub mod secrets;
 pub mod signer;
 pub mod strict_json;
 #[cfg(test)]
