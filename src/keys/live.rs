@@ -359,4 +359,16 @@ mod tests {
         assert!(matches!(refusal(&broken, &master()), KeyError::Public { .. }));
         assert!(!format!("{:?}", KeySet::build(&[good], &master()).unwrap()).contains("sealed"));
     }
+    #[test]
+    fn the_sample_jwks_in_the_keys_folder_is_what_edi_publishes() {
+        let sample: Value = serde_json::from_str(include_str!("../../keys/sample.jwks.json")).unwrap();
+        let keys = sample["keys"].as_array().unwrap();
+        assert!(!keys.is_empty());
+        for jwk in keys {
+            let verifier = Verifier::from_jwk(jwk).unwrap();
+            let members = jwk.as_object().unwrap();
+            let kid = jwk::thumbprint(members).unwrap();
+            assert_eq!(jwk::published(members, &kid, verifier.algorithm()), *jwk);
+        }
+    }
 }

@@ -102,7 +102,7 @@ impl MasterKey {
         // Room for all at once: a buffer that grows leaves copies behind.
         let mut text = Zeroizing::new(String::with_capacity(FILE_PREFIX.len() + 48));
         text.push_str(FILE_PREFIX);
-        URL_SAFE_NO_PAD.encode_string(&*self.bytes, &mut text);
+        URL_SAFE_NO_PAD.encode_string(self.bytes.as_slice(), &mut text);
         text.push('\n');
         text
     }

@@ -24,6 +24,7 @@ pub mod live;
 pub mod master;
 mod pair;
 pub mod private_file;
+pub mod provider;
 mod rsa;
 pub mod secrets;
 pub mod signer;

@@ -117,7 +117,7 @@ impl SecretKeys {
         text.push_str(id.as_str());
         text.push('_');
         let start = text.len();
-        URL_SAFE_NO_PAD.encode_string(&*random, &mut text);
+        URL_SAFE_NO_PAD.encode_string(random.as_slice(), &mut text);
         let tag = self.tag_of(client.as_str(), text.get(start..).unwrap_or_default());
         text.push_str(&tag);
         let at_rest = self.at_rest(&text);
