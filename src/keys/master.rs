@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hmac;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::private_file::{self, PrivateFileError, Staged};
 use crate::ambient::Entropy;
@@ -200,12 +200,6 @@ impl fmt::Debug for MasterKey {
 
 fn derive(key: &[u8; 32], purpose: &[u8]) -> hmac::Tag {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), purpose)
-}
-
-impl Drop for MasterKey {
-    fn drop(&mut self) {
-        self.bytes.zeroize();
-    }
 }
 
 #[cfg(test)]

@@ -150,7 +150,8 @@ impl Staged {
         Ok(staged)
     }
 
-    /// What an interrupted start left under the temporary name of `path`.
+    /// What an interrupted start left under the temporary name of `path`. Should `path` itself exist too, the start was
+    /// interrupted after publishing, and only the temporary name is left to [`Self::discard`].
     #[must_use]
     pub fn leftover(path: &Path) -> Option<Self> {
         let waiting = waiting_name(path);
