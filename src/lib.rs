@@ -4,15 +4,10 @@
 //! |---|---|---|
 //! | [`model`] | plain types and their rules | any I/O |
 //! | [`ambient`], [`secret`] | time, randomness, text that is never printed | everything else |
-//! | [`keys`] | signs, verifies, seals | HTTP, OAuth, the store |
-//! | [`store`] | keeps: the contract, its backends, typed collections | HTTP, OAuth |
-//! | [`oauth`] | decides: who calls, what a token holds, whether one counts | HTTP frameworks, engines |
-//! | [`admin`] | decides for operators: who may change what | HTTP frameworks, engines |
-//! | [`audit`] | says who changed what | everything else |
+//! | [`keys`] | the master key, key pairs, signing and verifying, client secrets | HTTP, OAuth, the store |
+//! | [`store`] | keeps: the contract, its backends, typed records | HTTP, OAuth |
 
-pub mod admin;
 pub mod ambient;
-pub mod audit;
 pub mod keys;
 pub mod model;
 pub mod oauth;
