@@ -21,6 +21,8 @@ pub mod error;
 pub mod exchange;
 pub mod form;
 pub mod host;
+#[cfg(test)]
+mod hostile;
 pub mod manners;
 pub mod peer;
 pub mod problem;
