@@ -4,12 +4,14 @@
 //! |---|---|---|
 //! | [`model`] | plain types and their rules | any I/O |
 //! | [`ambient`], [`secret`] | time, randomness, text that is never printed | everything else |
-//! | [`keys`] | the master key, key pairs, signing and verifying, client secrets | HTTP, OAuth, the store |
 //! | [`store`] | keeps: the contract, its backends, typed records | HTTP, OAuth |
+//! | [`http`] | listeners, manners, forms, refusals; the only one that knows actix-web | how anything is decided |
+//! | [`telemetry`] | log lines | who writes them |
 
 pub mod ambient;
-pub mod keys;
+pub mod http;
 pub mod model;
 pub mod oauth;
 pub mod secret;
 pub mod store;
+pub mod telemetry;

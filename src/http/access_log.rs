@@ -1,0 +1,145 @@
+//! One structured line per request, target `edi::access`: what was asked, by whom, what came of it.
+//!
+//! No query string, no credential, no token is ever part of it. Text of callers is passed as string values, which both
+//! log formats escape, so that no byte of it can end the line or forge a field.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use actix_web::http::{Method, StatusCode};
+
+use super::exchange::Exchange;
+
+/// The longest path that is logged, in bytes.
+const MAX_PATH: usize = 256;
+/// The status of a request whose caller left before the answer.
+const ABANDONED: u16 = 499;
+
+/// A request under way. Dropped without [`Line::end`] it is logged as abandoned.
+pub(super) struct Line {
+    started: Instant,
+    method: Method,
+    path: Box<str>,
+    exchange: Rc<Exchange>,
+    ended: bool,
+}
+
+impl Line {
+    pub(super) fn begin(method: &Method, path: &str, exchange: Rc<Exchange>) -> Self {
+        let path = presentable(path).into();
+        Self { started: Instant::now(), method: method.clone(), path, exchange, ended: false }
+    }
+
+    /// The answer is ready.
+    pub(super) fn end(mut self, status: StatusCode, bytes: Option<u64>, reason: Option<&str>) {
+        self.ended = true;
+        self.write(status.as_u16(), bytes, reason);
+    }
+
+    fn write(&self, status: u16, bytes: Option<u64>, reason: Option<&str>) {
+        let client = self.exchange.client();
+        Entry {
+            method: shown(&self.method),
+            path: &self.path,
+            status,
+            micros: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            bytes,
+            address: self.exchange.address(),
+            request_id: self.exchange.id(),
+            client_id: client.as_deref(),
+            reason,
+        }
+        .write();
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.write(ABANDONED, None, Some("the caller left before the answer"));
+        }
+    }
+}
+
+/// What a line says.
+pub(super) struct Entry<'a> {
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    pub(super) status: u16,
+    pub(super) micros: u64,
+    pub(super) bytes: Option<u64>,
+    pub(super) address: Option<IpAddr>,
+    pub(super) request_id: &'a str,
+    pub(super) client_id: Option<&'a str>,
+    pub(super) reason: Option<&'a str>,
+}
+
+impl Entry<'_> {
+    pub(super) fn write(&self) {
+        let Self { method, path, status, micros, bytes, request_id, client_id, reason, .. } = *self;
+        let address = self.address.map(tracing::field::display);
+        if status == StatusCode::INTERNAL_SERVER_ERROR.as_u16() {
+            tracing::error!(
+                target: "edi::access",
+                method, path, status, micros, bytes, address, request_id, client_id, reason
+            );
+        } else {
+            tracing::info!(
+                target: "edi::access",
+                method, path, status, micros, bytes, address, request_id, client_id, reason
+            );
+        }
+    }
+}
+
+/// A method's name when it is a registered one; others are a caller's free text of any length.
+fn shown(method: &Method) -> &str {
+    match method.as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" | "TRACE" | "CONNECT") => known,
+        _ => "other",
+    }
+}
+
+/// The path without what looks like a token or a secret of edi's, and not longer than [`MAX_PATH`]: people paste
+/// credentials into the oddest places.
+fn presentable(path: &str) -> Cow<'_, str> {
+    let secret = |segment: &str| ["eyJ", "edi_"].iter().any(|mark| segment.contains(mark));
+    if path.len() <= MAX_PATH && !secret(path) {
+        return Cow::Borrowed(path);
+    }
+    let mut out = String::with_capacity(MAX_PATH + 16);
+    for (index, segment) in path.split('/').enumerate() {
+        if index > 0 {
+            out.push('/');
+        }
+        out.push_str(if secret(segment) { "[redacted]" } else { segment });
+        if out.len() > MAX_PATH {
+            out.truncate(out.floor_char_boundary(MAX_PATH));
+            out.push('…');
+            break;
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_logged_short_and_without_credentials() {
+        assert_eq!(presentable("/oauth2/token"), "/oauth2/token");
+        assert_eq!(presentable("/a/eyJhbGciOi.eyJ.sig/b"), "/a/[redacted]/b");
+        assert_eq!(presentable("/x;secret=edi_ab_cd"), "/[redacted]");
+        let long = presentable(&"/ä".repeat(500)).into_owned();
+        assert!(long.len() <= MAX_PATH + '…'.len_utf8() && long.ends_with('…'), "{long}");
+    }
+
+    #[test]
+    fn unknown_methods_are_not_logged_by_name() {
+        assert_eq!(shown(&Method::POST), "POST");
+        assert_eq!(shown(&Method::from_bytes(b"FORGED").unwrap()), "other");
+    }
+}

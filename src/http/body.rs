@@ -1,0 +1,106 @@
+//! Request bodies: bounded in size and in time, never compressed.
+
+use std::time::Duration;
+
+use actix_web::error::PayloadError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
+use actix_web::web;
+use futures_util::StreamExt as _;
+use zeroize::Zeroizing;
+
+use super::error::{LegionError, OAuthHttpError};
+use super::problem::Problem;
+use crate::oauth::error::OAuthError;
+
+/// The largest body at an OAuth, decision or Legion endpoint, in bytes.
+pub const OAUTH_LIMIT: usize = 16 * 1024;
+/// The largest body at an admin endpoint, in bytes.
+pub const ADMIN_LIMIT: usize = 256 * 1024;
+/// How long a whole body may take to arrive.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why a body was not read. Converts into the refusal of every dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// More bytes than the endpoint takes.
+    #[error("the body is too large")]
+    TooLarge,
+    /// The body stopped coming.
+    #[error("the body did not arrive in time")]
+    Stalled,
+    /// It has a `Content-Encoding`.
+    #[error("send the body without compression")]
+    Compressed,
+    /// Its framing is broken, or the caller left.
+    #[error("the body could not be read")]
+    Broken,
+}
+
+impl BodyError {
+    /// The status that says so.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Stalled => StatusCode::REQUEST_TIMEOUT,
+            Self::Compressed => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Broken => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+impl From<BodyError> for OAuthHttpError {
+    fn from(error: BodyError) -> Self {
+        Self::with_status(OAuthError::invalid_request(error.to_string()), error.status())
+    }
+}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        Self::new(error.status()).detail(error.to_string())
+    }
+}
+
+impl From<BodyError> for LegionError {
+    fn from(error: BodyError) -> Self {
+        Self::new(error.status(), error.to_string())
+    }
+}
+
+/// Reads a body of at most `limit` bytes within [`PATIENCE`]. The result is wiped when dropped.
+///
+/// # Errors
+/// [`BodyError`]; the connection is closed after the answer when the rest of the body is left unread.
+pub async fn read(headers: &HeaderMap, payload: web::Payload, limit: usize) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+    let encoded = |value: &actix_web::http::header::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(CONTENT_ENCODING).any(encoded) {
+        return Err(BodyError::Compressed);
+    }
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(BodyError::TooLarge);
+    }
+    let announced = announced.and_then(|length| usize::try_from(length).ok());
+    tokio::time::timeout(PATIENCE, collect(payload, limit, announced)).await.unwrap_or(Err(BodyError::Stalled))
+}
+
+async fn collect(
+    mut payload: web::Payload,
+    limit: usize,
+    announced: Option<usize>,
+) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+    // Room for all of it at once: a vector that grows leaves unwiped copies behind.
+    let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(limit)));
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| match error {
+            PayloadError::Overflow => BodyError::TooLarge,
+            _ => BodyError::Broken,
+        })?;
+        if body.len() + chunk.len() > limit {
+            return Err(BodyError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}

@@ -1,0 +1,317 @@
+//! A connection that cannot be held open by doing nothing, and that answers nonsense with manners.
+//!
+//! actix-http limits the time for the first head of a connection and for idle keep-alive. It sets no limit on the head of
+//! a later request, on a caller that does not read its answers, nor on the answers it piles up for one that pipelines
+//! without reading. This wraps the socket below it and closes those gaps. What it cannot parse actix-http answers by
+//! itself, past every route and layer, with an empty 400, 408 or 431: here such an answer gets its request id, headers,
+//! body and log line.
+//!
+//! Knows bytes and deadlines; no request ever becomes visible here.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::access_log::Entry;
+use super::exchange::{Ids, REQUEST_ID};
+use super::manners::Listener;
+use crate::ambient::Entropy;
+
+/// The longest a connection may stall.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// From the first byte of a request until its answer starts.
+    pub(super) request: Duration,
+    /// For the caller to take what is to be written.
+    pub(super) write: Duration,
+}
+
+/// A socket under guard.
+pub(super) struct Connection<T> {
+    io: T,
+    address: Option<IpAddr>,
+    listener: Listener,
+    entropy: Arc<dyn Entropy>,
+    patience: Patience,
+    /// When the first byte since the last answer came.
+    receiving: Option<Instant>,
+    /// Since when the caller does not take what is to be written.
+    blocked: Option<Instant>,
+    alarm: Option<Pin<Box<Sleep>>>,
+    /// An answer of our own in place of a bare one, as far as it is not yet written.
+    own: Vec<u8>,
+    own_written: usize,
+}
+
+impl<T> Connection<T> {
+    pub(super) fn new(
+        io: T,
+        address: Option<IpAddr>,
+        listener: Listener,
+        entropy: Arc<dyn Entropy>,
+        patience: Patience,
+    ) -> Self {
+        let address = address.map(|address| address.to_canonical());
+        Self {
+            io,
+            address,
+            listener,
+            entropy,
+            patience,
+            receiving: None,
+            blocked: None,
+            alarm: None,
+            own: Vec::new(),
+            own_written: 0,
+        }
+    }
+
+    /// Whether a wait that began at `since` is over its limit; if not, wakes the task when it is.
+    fn overdue(&mut self, cx: &mut Context<'_>, since: Instant, limit: Duration) -> bool {
+        let due = since + limit;
+        loop {
+            if Instant::now() >= due {
+                return true;
+            }
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            // An alarm that is set for an earlier moment may stay: it rings, and is set again then. So a busy
+            // connection sets its alarm once in many requests.
+            if alarm.deadline() > due || alarm.is_elapsed() {
+                alarm.as_mut().reset(due);
+            }
+            if alarm.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+        }
+    }
+}
+
+fn stalled() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the connection stalled")
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.blocked.is_some() {
+            // Whoever does not take answers gets no more requests read. The write that ends this wakes the task.
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        match Pin::new(&mut this.io).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                if buf.filled().len() > before {
+                    let since = *this.receiving.get_or_insert_with(Instant::now);
+                    if since.elapsed() > this.patience.request {
+                        return Poll::Ready(Err(stalled()));
+                    }
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                if let Some(since) = this.receiving
+                    && this.overdue(cx, since, this.patience.request)
+                {
+                    return Poll::Ready(Err(stalled()));
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Connection<T> {
+    /// Writes and keeps the books: a caller is blocked until all of what is at hand is taken.
+    fn write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
+        match outcome {
+            Poll::Ready(Ok(written)) if written == buf.len() => {
+                self.receiving = None;
+                if self.blocked.take().is_some() {
+                    cx.waker().wake_by_ref();
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Ready(Ok(_)) | Poll::Pending => {
+                let since = *self.blocked.get_or_insert_with(Instant::now);
+                if self.overdue(cx, since, self.patience.write) {
+                    return Poll::Ready(Err(stalled()));
+                }
+            }
+        }
+        outcome
+    }
+
+    fn write_own(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.own_written < self.own.len() {
+            let own = std::mem::take(&mut self.own);
+            let outcome = self.write(cx, own.get(self.own_written..).unwrap_or_default());
+            self.own = own;
+            match ready!(outcome)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.own_written += written,
+            }
+        }
+        self.own.clear();
+        self.own_written = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.write_own(cx))?;
+        if let Some((at, status)) = bare(buf) {
+            let id = Ids::new().next(&*this.entropy);
+            let (before, bare) = buf.split_at(at);
+            this.own = [before, mannered(bare, status, this.listener, &id).as_bytes()].concat();
+            Entry {
+                method: "-",
+                path: "-",
+                status: status.as_u16(),
+                micros: 0,
+                bytes: None,
+                address: this.address,
+                request_id: &id,
+                client_id: None,
+                reason: Some("the request could not be read"),
+            }
+            .write();
+            // Taken over in whole; what the socket does not take now goes out with the flush.
+            if let Poll::Ready(Err(error)) = this.write_own(cx) {
+                return Poll::Ready(Err(error));
+            }
+            return Poll::Ready(Ok(buf.len()));
+        }
+        this.write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.write_own(cx))?;
+        Pin::new(&mut this.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.write_own(cx))?;
+        Pin::new(&mut this.io).poll_shutdown(cx)
+    }
+}
+
+/// The longest head of a bare answer.
+const LONGEST_BARE: usize = 256;
+
+/// Whether what is to be written ends in an answer that passed no layer of ours: where it starts, and its status.
+fn bare(buf: &[u8]) -> Option<(usize, StatusCode)> {
+    const START: &[u8] = b"HTTP/1.1 4";
+    if !buf.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    let tail_at = buf.len().saturating_sub(LONGEST_BARE);
+    let tail = buf.get(tail_at..)?;
+    let at = tail.windows(START.len()).rposition(|window| window == START)?;
+    let head = std::str::from_utf8(tail.get(at..)?).ok()?;
+    let lines = || head.split("\r\n").skip(1);
+    let named = |name: &str| lines().any(|line| line.get(..name.len()).is_some_and(|n| n.eq_ignore_ascii_case(name)));
+    if named(REQUEST_ID) || !lines().any(|line| line.eq_ignore_ascii_case("content-length: 0")) {
+        return None;
+    }
+    let status = head.get(9..12)?.parse().ok().and_then(|code: u16| StatusCode::from_u16(code).ok())?;
+    Some((tail_at + at, status))
+}
+
+/// A bare answer with a body, a request id and the usual headers. Its own status line and date stay.
+fn mannered(bare: &[u8], status: StatusCode, listener: Listener, id: &str) -> String {
+    let (content_type, body) = listener.dialect("").body(status, id);
+    let bare = std::str::from_utf8(bare).unwrap_or_default();
+    let kept = |line: &&str| {
+        let name = line.split(':').next().unwrap_or_default();
+        !line.is_empty() && !["content-length", "connection"].iter().any(|own| name.eq_ignore_ascii_case(own))
+    };
+    let kept: String = bare.split("\r\n").filter(kept).flat_map(|line| [line, "\r\n"]).collect();
+    format!(
+        "{kept}content-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\
+         cache-control: no-store\r\nx-content-type-options: nosniff\r\n{REQUEST_ID}: {id}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BARE: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\ndate: now\r\n\r\n";
+
+    #[test]
+    fn a_bare_answer_is_found_at_the_end_of_what_is_written() {
+        assert_eq!(bare(BARE.as_bytes()), Some((0, StatusCode::BAD_REQUEST)));
+        let fine = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-request-id: a\r\n\r\nhi";
+        assert_eq!(bare(format!("{fine}{BARE}").as_bytes()), Some((fine.len(), StatusCode::BAD_REQUEST)));
+        let mannered = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nX-Request-Id: a\r\n\r\n";
+        for other in [fine, mannered, "", "\r\n\r\n", "HTTP/1.1 304 Not Modified\r\n\r\n", &BARE[1..]] {
+            assert_eq!(bare(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_bare_answer_gets_manners() {
+        let text = mannered(BARE.as_bytes(), StatusCode::BAD_REQUEST, Listener::Public, "r1");
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\ndate: now\r\n"), "{head}");
+        assert!(head.contains("\r\nx-request-id: r1") && head.contains(&format!("content-length: {}", body.len())));
+        assert_eq!(head.matches("content-length").count(), 1);
+        assert_eq!(body, r#"{"error":"invalid_request","error_description":"the request is malformed"}"#);
+        let text = mannered(BARE.as_bytes(), StatusCode::BAD_REQUEST, Listener::Admin, "r1");
+        assert!(text.contains("application/problem+json") && text.contains("urn:edi:request:r1"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_does_not_read_is_cut_off_and_not_read_from() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let patience = Patience { request: Duration::from_secs(30), write: Duration::from_secs(20) };
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let entropy = crate::ambient::SeededEntropy::new(1);
+        let mut connection = Connection::new(ours, None, Listener::Public, entropy, patience);
+        theirs.write_all(b"GET").await.unwrap();
+        let started = Instant::now();
+        let error = connection.write_all(&[b'x'; 1000]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(started.elapsed().as_secs(), 20);
+        let read = tokio::time::timeout(Duration::from_secs(5), connection.read_u8()).await;
+        assert!(read.is_err(), "nothing is read while answers are not taken");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_drips_is_cut_off() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let patience = Patience { request: Duration::from_secs(30), write: Duration::from_secs(20) };
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let entropy = crate::ambient::SeededEntropy::new(1);
+        let mut connection = Connection::new(ours, None, Listener::Public, entropy, patience);
+        // Idle time does not count: that is keep-alive's.
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        let started = Instant::now();
+        tokio::spawn(async move {
+            while theirs.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(7)).await;
+            }
+        });
+        let error = loop {
+            if let Err(error) = connection.read_u8().await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(started.elapsed().as_secs(), 30);
+    }
+}

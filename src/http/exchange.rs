@@ -1,0 +1,135 @@
+//! One request and its answer: the id both logs share, and what handlers note for the access log.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use actix_web::http::header::HeaderMap;
+use actix_web::{HttpMessage as _, HttpRequest};
+
+use crate::ambient::Entropy;
+
+/// The header that carries the id, both ways.
+pub const REQUEST_ID: &str = "x-request-id";
+
+/// What is known of the request in hand. [`super::manners`] puts one into every request's extensions.
+#[derive(Debug, Default)]
+pub struct Exchange {
+    id: Box<str>,
+    address: Option<IpAddr>,
+    client_id: RefCell<Option<Box<str>>>,
+}
+
+impl Exchange {
+    /// An exchange under this id with this address.
+    #[must_use]
+    pub fn new(id: Box<str>, address: Option<IpAddr>) -> Self {
+        Self { id, address, client_id: RefCell::default() }
+    }
+
+    /// The exchange a request belongs to; an empty one for a request that did not pass [`super::manners`].
+    #[must_use]
+    pub fn of(request: &HttpRequest) -> Rc<Self> {
+        request.extensions().get::<Rc<Self>>().cloned().unwrap_or_default()
+    }
+
+    /// The request id: 1 to 64 of `[A-Za-z0-9._-]`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where the request comes from, as [`super::peer`] reads it.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// Notes who called, for the log line. Only once the caller has proved it, or as an id that exists.
+    pub fn note_client(&self, client_id: &str) {
+        *self.client_id.borrow_mut() = Some(client_id.into());
+    }
+
+    /// Who called, as far as it was noted.
+    pub(super) fn client(&self) -> Option<Box<str>> {
+        self.client_id.borrow().clone()
+    }
+}
+
+/// A request id that came with the request, when it is one and harmless: 1 to 64 of `[A-Za-z0-9._-]`.
+#[must_use]
+pub fn incoming(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(REQUEST_ID);
+    let (Some(value), None) = (all.next(), all.next()) else { return None };
+    let text = value.to_str().ok()?;
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    ((1..=64).contains(&text.len()) && text.bytes().all(fits)).then_some(text)
+}
+
+const ID_BYTES: usize = 12;
+const IDS_AT_ONCE: usize = 64;
+
+/// Makes request ids: 96 random bits as hexadecimal digits. Asks for randomness once in 64 ids, as each time is a
+/// system call.
+pub(super) struct Ids {
+    pool: [u8; ID_BYTES * IDS_AT_ONCE],
+    used: usize,
+}
+
+impl Ids {
+    pub(super) fn new() -> Self {
+        Self { pool: [0; ID_BYTES * IDS_AT_ONCE], used: IDS_AT_ONCE }
+    }
+
+    pub(super) fn next(&mut self, entropy: &dyn Entropy) -> Box<str> {
+        if self.used == IDS_AT_ONCE {
+            entropy.fill(&mut self.pool);
+            self.used = 0;
+        }
+        let bytes = self.pool.chunks_exact(ID_BYTES).nth(self.used).unwrap_or_default();
+        self.used += 1;
+        let digit = |four: u8| char::from_digit(u32::from(four & 15), 16).unwrap_or('0');
+        let mut text = String::with_capacity(2 * ID_BYTES);
+        text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]));
+        text.into_boxed_str()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+    use crate::ambient::SeededEntropy;
+
+    #[test]
+    fn ids_are_distinct_and_fit_what_is_accepted_back() {
+        let entropy = SeededEntropy::new(1);
+        let mut ids = Ids::new();
+        let made: HashSet<Box<str>> = (0..1000).map(|_| ids.next(&*entropy)).collect();
+        assert_eq!(made.len(), 1000);
+        assert!(made.iter().all(|id| id.len() == 24 && id.bytes().all(|b| b.is_ascii_hexdigit())));
+    }
+
+    #[test]
+    fn an_incoming_id_is_taken_over_only_when_harmless() {
+        let read = |values: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(HeaderName::from_static(REQUEST_ID), HeaderValue::from_bytes(value).unwrap());
+            }
+            incoming(&headers).map(str::to_owned)
+        };
+        let longest = [b'x'; 64];
+        for good in [&b"a"[..], b"0af7651916cd43dd-8448eb.211_c", &longest] {
+            assert_eq!(read(&[good]).unwrap().as_bytes(), good);
+        }
+        let too_long = "x".repeat(65);
+        for bad in ["", "a b", "a\tb", "ä", "{}", &too_long] {
+            assert_eq!(read(&[bad.as_bytes()]), None, "{bad:?}");
+        }
+        assert_eq!((read(&[]), read(&[b"a", b"a"])), (None, None));
+    }
+}

@@ -1,0 +1,85 @@
+//! The `Host` header (RFC 9112 §3.2): present, once, and a host. It is checked and then never used for anything.
+
+use actix_web::http::header::{HOST, HeaderMap};
+
+/// Whether the request names exactly one well-formed host.
+#[must_use]
+pub fn acceptable(headers: &HeaderMap) -> bool {
+    let mut all = headers.get_all(HOST);
+    match (all.next(), all.next()) {
+        (Some(value), None) => well_formed(value.as_bytes()),
+        _ => false,
+    }
+}
+
+/// `host [ ":" port ]`, where a host is a name of letters, digits, `.`, `-` and `_`, an IPv4 address, or an IPv6
+/// address in brackets.
+fn well_formed(value: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(value) else { return false };
+    let (host_fits, port) = if let Some(rest) = text.strip_prefix('[') {
+        let Some((address, after)) = rest.split_once(']') else { return false };
+        (
+            address.parse::<std::net::Ipv6Addr>().is_ok(),
+            after.strip_prefix(':').or_else(|| after.is_empty().then_some("0")),
+        )
+    } else {
+        let (name, port) = text.split_once(':').unwrap_or((text, "0"));
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        ((1..=253).contains(&name.len()) && name.bytes().all(fits), Some(port))
+    };
+    host_fits && port.is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for good in ["a", "edi.example.com", "edi:8080", "edi_1", "127.0.0.1:80", "[::1]", "[::1]:8080", "a.:65535"] {
+            assert!(well_formed(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "",
+            ":80",
+            "a b",
+            "a,b",
+            "a/b",
+            "user@a",
+            "a:",
+            "a:x",
+            "a:65536",
+            "a:+1",
+            "a:1:2",
+            "[::1",
+            "[::1]x",
+            "[a]",
+            "[::1]:",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "ä",
+            "a\tb",
+            "http://a",
+            "*",
+            "a;b",
+            "[127.0.0.1]",
+            "%61",
+        ] {
+            assert!(!well_formed(bad.as_bytes()), "{bad}");
+        }
+        assert!(!well_formed(b"a\xff"));
+    }
+
+    #[test]
+    fn there_is_exactly_one_host() {
+        let mut headers = HeaderMap::new();
+        assert!(!acceptable(&headers));
+        headers.append(HOST, HeaderValue::from_static("a"));
+        assert!(acceptable(&headers));
+        headers.append(HOST, HeaderValue::from_static("a"));
+        assert!(!acceptable(&headers));
+    }
+}

@@ -1,0 +1,250 @@
+//! What every request goes through and every answer has, on both listeners: a request id, a checked `Host`, headers that
+//! keep answers out of caches and sniffers, a body for bare errors, a caught panic, a log line.
+//!
+//! One layer, written by hand, around all routes: it costs one allocation for the future and a few for the texts, which
+//! is next to nothing beside a signature.
+
+use std::cell::RefCell;
+use std::future::{Future, Ready, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, BoxBody, MessageBody as _};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
+use actix_web::error::InternalError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::{Error, HttpMessage as _, HttpResponse};
+
+use super::access_log::Line;
+use super::error::{Refusal, legion_body, oauth_body};
+use super::exchange::{self, Exchange, Ids, REQUEST_ID};
+use super::host;
+use super::peer::{self, Network};
+use super::problem::{self, Problem};
+use crate::ambient::Entropy;
+
+/// Which of the two listeners; decides how bare errors look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// What services and proxies reach: RFC 6749's JSON, or Legion's under `/api/v1/`.
+    Public,
+    /// The admin API: `application/problem+json`.
+    Admin,
+}
+
+impl Listener {
+    pub(super) fn dialect(self, path: &str) -> Dialect {
+        match self {
+            Self::Public if path.starts_with("/api/v1/") => Dialect::Legion,
+            Self::Public => Dialect::OAuth,
+            Self::Admin => Dialect::Problem,
+        }
+    }
+}
+
+/// How an error looks that brings no body of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    OAuth,
+    Legion,
+    Problem,
+}
+
+impl Dialect {
+    /// Content type and body.
+    pub(super) fn body(self, status: StatusCode, request_id: &str) -> (&'static str, String) {
+        let (code, text) = match status {
+            StatusCode::BAD_REQUEST => ("invalid_request", "the request is malformed"),
+            StatusCode::NOT_FOUND => ("not_found", "there is nothing at this path"),
+            StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "this path takes other methods, see Allow"),
+            StatusCode::REQUEST_TIMEOUT => ("request_timeout", "the request did not arrive in time"),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => ("invalid_request", "the headers are too large"),
+            StatusCode::INTERNAL_SERVER_ERROR => ("server_error", "something went wrong on this side"),
+            other if other.is_server_error() => ("temporarily_unavailable", "try again shortly"),
+            _ => ("invalid_request", "the request is refused"),
+        };
+        match self {
+            Self::OAuth => ("application/json", oauth_body(code, text)),
+            Self::Legion => ("application/json", legion_body(text)),
+            Self::Problem => (problem::CONTENT_TYPE, Problem::new(status).detail(text).body(Some(request_id))),
+        }
+    }
+}
+
+/// The layer itself; wraps an `App`.
+#[derive(Clone)]
+pub struct Manners {
+    listener: Listener,
+    entropy: Arc<dyn Entropy>,
+    proxies: Arc<[Network]>,
+}
+
+impl Manners {
+    /// Manners for a listener. `proxies` are those whose `X-Forwarded-For` is believed.
+    #[must_use]
+    pub fn new(listener: Listener, entropy: Arc<dyn Entropy>, proxies: Arc<[Network]>) -> Self {
+        Self { listener, entropy, proxies }
+    }
+}
+
+impl<S> Transform<S, ServiceRequest> for Manners
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error>,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = Error;
+    type Transform = Mannered<S>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, inner: S) -> Self::Future {
+        ready(Ok(Mannered { inner, manners: self.clone(), ids: RefCell::new(Ids::new()) }))
+    }
+}
+
+/// A worker's routes with manners.
+pub struct Mannered<S> {
+    inner: S,
+    manners: Manners,
+    ids: RefCell<Ids>,
+}
+
+impl<S> Service<ServiceRequest> for Mannered<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error>,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = Error;
+    type Future = Answering<S::Future>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let Manners { listener, entropy, proxies } = &self.manners;
+        let id =
+            exchange::incoming(request.headers()).map_or_else(|| self.ids.borrow_mut().next(&**entropy), Into::into);
+        let address = request.peer_addr().map(|peer| peer::address(peer.ip(), request.headers(), proxies));
+        let exchange = Rc::new(Exchange::new(id, address));
+        let line = Line::begin(request.method(), request.path(), Rc::clone(&exchange));
+        let dialect = listener.dialect(request.path());
+        request.extensions_mut().insert(Rc::clone(&exchange));
+        let state = if host::acceptable(request.headers()) {
+            // A handler's future is only made here; it runs when polled. Routing runs at once, so both are guarded.
+            match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
+                Ok(future) => State::Running(Box::pin(future)),
+                Err(_) => State::Panicked,
+            }
+        } else {
+            let mut response = HttpResponse::BadRequest().finish();
+            response.extensions_mut().insert(Refusal("the Host header is missing, doubled or malformed".into()));
+            State::Refused(Some(Box::new(request.into_response(response))))
+        };
+        Answering { state, finish: Some(Finish { dialect, exchange, line }) }
+    }
+}
+
+enum State<F> {
+    Running(Pin<Box<F>>),
+    Refused(Option<Box<ServiceResponse<BoxBody>>>),
+    Panicked,
+}
+
+/// The future of an answer.
+pub struct Answering<F> {
+    state: State<F>,
+    finish: Option<Finish>,
+}
+
+impl<F> Future for Answering<F>
+where
+    F: Future<Output = Result<ServiceResponse<BoxBody>, Error>>,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = match &mut self.state {
+            State::Running(future) => match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(outcome)) => Some(outcome),
+                Err(_) => None,
+            },
+            State::Refused(response) => response.take().map(|response| Ok(*response)),
+            State::Panicked => None,
+        };
+        // What panicked is not polled again, and dropped here rather than with the connection.
+        self.state = State::Refused(None);
+        let Some(finish) = self.finish.take() else { return Poll::Pending };
+        Poll::Ready(match outcome {
+            Some(Ok(mut answer)) => {
+                finish.run(answer.response_mut());
+                Ok(answer)
+            }
+            Some(Err(error)) => Err(finish.fail(error.error_response())),
+            None => Err(finish.fail(panicked())),
+        })
+    }
+}
+
+fn panicked() -> HttpResponse {
+    let mut response = HttpResponse::InternalServerError().finish();
+    response.extensions_mut().insert(Refusal("a handler panicked".into()));
+    response
+}
+
+/// What is left to do once the routes have answered.
+struct Finish {
+    dialect: Dialect,
+    exchange: Rc<Exchange>,
+    line: Line,
+}
+
+impl Finish {
+    /// An answer that has lost its request (a panic, an error of the framework).
+    fn fail(self, mut response: HttpResponse) -> Error {
+        self.run(&mut response);
+        InternalError::from_response("an error of the framework", response).into()
+    }
+
+    fn run(self, response: &mut HttpResponse<BoxBody>) {
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            self.fill(response);
+        }
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(self.exchange.id()) {
+            headers.insert(HeaderName::from_static(REQUEST_ID), id);
+        }
+        if !headers.contains_key(CACHE_CONTROL) {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        let bytes = match response.body().size() {
+            BodySize::None => Some(0),
+            BodySize::Sized(bytes) => Some(bytes),
+            BodySize::Stream => None,
+        };
+        let refusal = response.extensions_mut().remove::<Refusal>();
+        self.line.end(status, bytes, refusal.as_ref().map(|Refusal(reason)| &**reason));
+    }
+
+    /// Gives a bare error its body, and a problem its `instance`.
+    fn fill(&self, response: &mut HttpResponse<BoxBody>) {
+        let problem = response.extensions_mut().remove::<Problem>();
+        let (content_type, body) = if let Some(problem) = problem {
+            (problem::CONTENT_TYPE, problem.body(Some(self.exchange.id())))
+        } else if !response.headers().contains_key(CONTENT_TYPE) && response.body().size().is_eof() {
+            self.dialect.body(response.status(), self.exchange.id())
+        } else {
+            return;
+        };
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let with_body = std::mem::replace(response, HttpResponse::new(StatusCode::OK)).set_body(BoxBody::new(body));
+        *response = with_body;
+    }
+}
