@@ -4,14 +4,14 @@
 //! |---|---|---|
 //! | [`model`] | plain types and their rules | any I/O |
 //! | [`ambient`], [`secret`] | time, randomness, text that is never printed | everything else |
+//! | [`config`] | the settings, proven before anything starts | who uses them |
+//! | [`cli`] | the command line; composes the rest | nothing: it sits on top |
 //! | [`store`] | keeps: the contract, its backends, typed records | HTTP, OAuth |
-//! | [`http`] | listeners, manners, forms, refusals; the only one that knows actix-web | how anything is decided |
-//! | [`telemetry`] | log lines | who writes them |
 
 pub mod ambient;
-pub mod http;
+pub mod cli;
+pub mod config;
 pub mod model;
 pub mod oauth;
 pub mod secret;
 pub mod store;
-pub mod telemetry;

@@ -1,0 +1,92 @@
+//! What a command prints: tables for people, JSON for programs, notes beside the answer.
+//!
+//! The answer goes to standard output, everything said about it to standard error, so that
+//! `token=$(edi token get)` holds the token and nothing else.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+use super::Failure;
+
+/// Where a command prints to.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// Whether the answer is for a program.
+    pub json: bool,
+    colour: bool,
+}
+
+impl Output {
+    /// Standard output; colour only on a terminal that wants it (<https://no-color.org>).
+    #[must_use]
+    pub fn new(json: bool) -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        Self { json, colour: wanted && !json && io::stdout().is_terminal() }
+    }
+
+    /// Prints a line, or several.
+    ///
+    /// # Errors
+    /// When standard output cannot be written; a closed pipe ends the program quietly.
+    pub fn line(self, text: impl AsRef<str>) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_ref().as_bytes())?;
+        out.write_all(b"\n")?;
+        Ok(out.flush()?)
+    }
+
+    /// Prints JSON.
+    ///
+    /// # Errors
+    /// Those of [`Output::line`].
+    pub fn json(self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value).map_err(anyhow::Error::from)?;
+        self.line(text)
+    }
+
+    /// Tells the person beside the answer, on standard error.
+    pub fn note(self, text: impl AsRef<str>) {
+        // A note that cannot be told changes nothing about the outcome.
+        let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+    }
+
+    /// `text` as a heading.
+    #[must_use]
+    pub fn strong(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    /// `text` as good news.
+    #[must_use]
+    pub fn good(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    /// `text` as bad news.
+    #[must_use]
+    pub fn bad(self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// Text from elsewhere, fit for a terminal: control characters are shown, not obeyed.
+#[must_use]
+pub(super) fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_not_obeyed() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc é"), "a\\u{1b}[2Jb\\nc é");
+    }
+}

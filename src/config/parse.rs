@@ -1,0 +1,308 @@
+//! From what the configuration says to what the program may rely on. Judges each value, then how they fit together.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use humantime::format_duration;
+
+use super::problem::{Origin, Problem};
+use super::raw::{DEFAULT_ISSUER, RawConfig, RawKeys, RawLimits, RawListen, RawStore, RawTokens};
+use super::{
+    Claims, Config, Engine, Issuer, Keys, Limits, Listen, Log, LogFormat, Network, Store, Telemetry, Tls, Tokens,
+};
+use crate::model::algorithm::Algorithm;
+use crate::model::deployment::is_audience;
+use crate::model::scope::Role;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
+/// Clock differences every key's window includes.
+const SKEW: Duration = MINUTE;
+/// How many old keys a JWKS may have to carry at once; beyond that rotation outpaces the tokens' lifetimes.
+const MAX_OLD_KEYS: u128 = 16;
+
+/// Judges `raw`; `found` are the problems known before.
+pub(super) fn parse(
+    raw: &RawConfig,
+    origins: &BTreeMap<String, Origin>,
+    found: Vec<Problem>,
+) -> Result<Config, Vec<Problem>> {
+    let mut judge = Judge { origins, problems: found };
+    let listen = judge.listen(&raw.listen);
+    let issuer = judge.issuer(&raw.issuer, listen.as_ref());
+    let store = judge.store(&raw.store);
+    let tokens = judge.tokens(&raw.tokens);
+    let keys = judge.keys(&raw.keys, tokens.as_ref());
+    let limits = judge.limits(&raw.limits);
+    let log = judge.log(raw);
+    let claims = Claims { groups: raw.claims.groups, keycloak_roles: raw.claims.keycloak_roles };
+    let telemetry = Telemetry { metrics: raw.telemetry.metrics };
+
+    let whole = (issuer, listen, store, keys, tokens, limits, log);
+    let problems = judge.problems;
+    match whole {
+        (Some(issuer), Some(listen), Some(store), Some(keys), Some(tokens), Some(limits), Some(log))
+            if problems.is_empty() =>
+        {
+            Ok(Config { issuer, listen, store, keys, tokens, claims, limits, log, telemetry })
+        }
+        _ => Err(problems),
+    }
+}
+
+/// Collects problems; a `None` always left one behind.
+struct Judge<'a> {
+    origins: &'a BTreeMap<String, Origin>,
+    problems: Vec<Problem>,
+}
+
+impl Judge<'_> {
+    fn refuse(&mut self, key: &str, value: impl Display, reason: impl Into<String>) {
+        let origin = self.origins.get(key).cloned().unwrap_or_default();
+        self.problems.push(Problem::new(key, value.to_string(), reason).from_origin(origin));
+    }
+
+    fn take<T, E: Display>(&mut self, key: &str, text: &str, outcome: Result<T, E>) -> Option<T> {
+        outcome.map_err(|reason| self.refuse(key, text, reason.to_string())).ok()
+    }
+
+    fn read<T: FromStr<Err: Display>>(&mut self, key: &str, text: &str) -> Option<T> {
+        self.take(key, text, text.parse())
+    }
+
+    fn choose<T: Copy, const N: usize>(&mut self, key: &str, text: &str, choices: [(&str, T); N]) -> Option<T> {
+        let found = choices.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice);
+        if found.is_none() {
+            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+            let (last, others) = names.split_last().unwrap_or((&"", &[]));
+            self.refuse(key, text, format!("expected {} or {last}", others.join(", ")));
+        }
+        found
+    }
+
+    fn path(&mut self, key: &str, text: &str) -> Option<PathBuf> {
+        let outcome = if text.trim().is_empty() { Err("expected a path") } else { Ok(text.into()) };
+        self.take(key, text, outcome)
+    }
+
+    fn address(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
+        self.take(key, text, text.parse().map_err(|_| "expected an address and a port such as 127.0.0.1:8080"))
+    }
+
+    fn number(&mut self, key: &str, value: u64, range: RangeInclusive<u64>) -> Option<usize> {
+        let outcome = usize::try_from(value)
+            .ok()
+            .filter(|_| range.contains(&value))
+            .ok_or_else(|| format!("expected {} to {}", range.start(), range.end()));
+        self.take(key, &value.to_string(), outcome)
+    }
+
+    fn duration(&mut self, key: &str, text: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let outcome = match humantime::parse_duration(text) {
+            Err(_) => Err("expected a duration such as 15m, 1h 30m or 30d".into()),
+            Ok(span) if span < *range.start() => Err(format!("at least {}", format_duration(*range.start()))),
+            Ok(span) if span > *range.end() => Err(format!("at most {}", format_duration(*range.end()))),
+            Ok(span) if span.subsec_nanos() != 0 => Err("expected whole seconds".into()),
+            Ok(span) => Ok(span),
+        };
+        self.take(key, text, outcome)
+    }
+
+    fn issuer(&mut self, text: &str, listen: Option<&Listen>) -> Option<Issuer> {
+        // The default follows a public listener that was moved on loopback; anything else has to be said.
+        let moved = listen.map(|listen| listen.public).filter(|at| at.ip().is_loopback() && at.port() != 0);
+        match moved {
+            Some(address) if text == DEFAULT_ISSUER => self.read("issuer", &format!("http://{address}")),
+            _ => self.read("issuer", text),
+        }
+    }
+
+    fn listen(&mut self, raw: &RawListen) -> Option<Listen> {
+        let public = self.address("listen.public", &raw.public);
+        let admin = self.address("listen.admin", &raw.admin);
+        let tls = self.choose("listen.tls", &raw.tls, [("off", Tls::Off), ("off-behind-proxy", Tls::OffBehindProxy)]);
+        // Compared with nothing, only called: a trailing slash is no mistake here.
+        let admin_url = match raw.admin_url.trim_end_matches('/') {
+            "" => Some(None),
+            url => self.read::<Issuer>("listen.admin_url", url).map(|url| Some(url.to_string())),
+        };
+        let workers = self.number("listen.workers", raw.workers, 0..=1024);
+        let mut trusted_proxies = Vec::new();
+        for text in &raw.trusted_proxies {
+            trusted_proxies.extend(self.read::<Network>("listen.trusted_proxies", text));
+        }
+        for (key, address) in [("listen.public", public), ("listen.admin", admin)] {
+            if let Some(address) = address
+                && tls == Some(Tls::Off)
+                && !address.ip().is_loopback()
+            {
+                self.refuse(
+                    key,
+                    address,
+                    "plain HTTP beyond loopback: let a proxy in front encrypt and say so with listen.tls = \
+                     \"off-behind-proxy\"",
+                );
+            }
+        }
+        if let (Some(public), Some(admin)) = (public, admin)
+            && public.port() == admin.port()
+            && public.port() != 0
+        {
+            let wide = [public, admin].into_iter().find(|address| address.ip().is_unspecified());
+            if public == admin {
+                self.refuse("listen.admin", admin, format!("the two listeners need two ports: both are {public}"));
+            } else if let Some(wide) = wide {
+                let reason = format!("{wide} takes port {} on every address: choose two ports", wide.port());
+                self.refuse("listen.admin", admin, reason);
+            }
+        }
+        Some(Listen {
+            public: public?,
+            admin: admin?,
+            admin_url: admin_url?,
+            tls: tls?,
+            workers: workers.map(|count| Some(count).filter(|count| *count > 0))?,
+            trusted_proxies,
+        })
+    }
+
+    fn store(&mut self, raw: &RawStore) -> Option<Store> {
+        let engine = self.choose("store.engine", &raw.engine, [("sled", Engine::Sled), ("memory", Engine::Memory)]);
+        let path = self.path("store.path", &raw.path);
+        Some(Store { engine: engine?, path: path? })
+    }
+
+    fn tokens(&mut self, raw: &RawTokens) -> Option<Tokens> {
+        let ttl = self.duration("tokens.ttl", &raw.ttl, 10 * SECOND..=30 * DAY);
+        let max_ttl = self.duration("tokens.max_ttl", &raw.max_ttl, 10 * SECOND..=30 * DAY);
+        let audience = is_audience(&raw.audience)
+            .then(|| raw.audience.clone())
+            .ok_or("an audience has 1 to 512 printable ASCII characters, without space, quote, backslash and #");
+        let audience = self.take("tokens.audience", &raw.audience, audience);
+        let default_role = match raw.default_role.as_str() {
+            "" => Some(None),
+            name => self.read::<Role>("tokens.default_role", name).map(Some),
+        };
+        if let (Some(ttl), Some(max)) = (ttl, max_ttl)
+            && ttl > max
+        {
+            let reason = format!(
+                "tokens.ttl = {} is longer than tokens.max_ttl = {}",
+                format_duration(ttl),
+                format_duration(max)
+            );
+            self.refuse("tokens.ttl", &raw.ttl, reason);
+        }
+        Some(Tokens { ttl: ttl?, max_ttl: max_ttl?, audience: audience?, default_role: default_role? })
+    }
+
+    fn keys(&mut self, raw: &RawKeys, tokens: Option<&Tokens>) -> Option<Keys> {
+        let master_key_file = self.path("keys.master_key_file", &raw.master_key_file);
+        let operator_file = self.path("keys.operator_file", &raw.operator_file);
+        if master_key_file.is_some() && master_key_file == operator_file {
+            self.refuse("keys.operator_file", &raw.operator_file, "the same file as keys.master_key_file");
+        }
+        let algorithms = self.algorithms(&raw.algorithms);
+        let rotate_every = self.duration("keys.rotate_every", &raw.rotate_every, MINUTE..=3650 * DAY);
+        let publish_before = self.duration("keys.publish_before", &raw.publish_before, SECOND..=30 * DAY);
+        if let (Some(rotate), Some(publish)) = (rotate_every, publish_before)
+            && rotate <= publish
+        {
+            let reason = format!(
+                "keys.rotate_every = {} must be longer than keys.publish_before = {}, or no key is ready in time",
+                format_duration(rotate),
+                format_duration(publish)
+            );
+            self.refuse("keys.rotate_every", &raw.rotate_every, reason);
+        } else if let (Some(rotate), Some(tokens)) = (rotate_every, tokens) {
+            // An old key stays published until its last token has expired.
+            let kept = (tokens.max_ttl + SKEW).as_millis().div_ceil(rotate.as_millis().max(1));
+            if kept > MAX_OLD_KEYS {
+                let reason = format!(
+                    "with tokens.max_ttl = {} a rotation every {} would keep {kept} old keys published; at most \
+                     {MAX_OLD_KEYS}: rotate less often or lower tokens.max_ttl",
+                    format_duration(tokens.max_ttl),
+                    format_duration(rotate)
+                );
+                self.refuse("keys.rotate_every", &raw.rotate_every, reason);
+            }
+        }
+        Some(Keys {
+            master_key_file: master_key_file?,
+            operator_file: operator_file?,
+            algorithms: algorithms?,
+            rotate_every: rotate_every?,
+            publish_before: publish_before?,
+        })
+    }
+
+    fn algorithms(&mut self, names: &[String]) -> Option<Vec<Algorithm>> {
+        const KEY: &str = "keys.algorithms";
+        let mut algorithms = Vec::new();
+        for name in names {
+            match name.parse::<Algorithm>() {
+                Ok(algorithm) if algorithms.contains(&algorithm) => self.refuse(KEY, name, "named twice"),
+                Ok(algorithm) => algorithms.push(algorithm),
+                Err(reason) => self.refuse(KEY, name, reason),
+            }
+        }
+        if names.is_empty() {
+            self.refuse(KEY, "", "name at least one algorithm");
+        }
+        (!algorithms.is_empty()).then_some(algorithms)
+    }
+
+    fn limits(&mut self, raw: &RawLimits) -> Option<Limits> {
+        let oauth_body_bytes = self.number("limits.oauth_body_bytes", raw.oauth_body_bytes, 16_384..=1_048_576);
+        let admin_body_bytes = self.number("limits.admin_body_bytes", raw.admin_body_bytes, 65_536..=16_777_216);
+        // Values of 8 KiB have to pass, and a token travels in a header.
+        let header_bytes = self.number("limits.header_bytes", raw.header_bytes, 16_384..=131_072);
+        let max_connections = self.number("limits.max_connections", raw.max_connections, 16..=1_000_000);
+        let request_timeout = self.duration("limits.request_timeout", &raw.request_timeout, SECOND..=30 * SECOND);
+        let keep_alive = self.duration("limits.keep_alive", &raw.keep_alive, SECOND..=60 * MINUTE);
+        let drain = self.duration("limits.drain", &raw.drain, SECOND..=60 * MINUTE);
+        let hashing_threads = self.number("limits.hashing_threads", raw.hashing_threads, 1..=2);
+        let hashing_queue = self.number("limits.hashing_queue", raw.hashing_queue, 1..=4096);
+        let client_cache = self.number("limits.client_cache", raw.client_cache, 100..=10_000_000);
+        Some(Limits {
+            oauth_body_bytes: oauth_body_bytes?,
+            admin_body_bytes: admin_body_bytes?,
+            header_bytes: header_bytes?,
+            max_connections: max_connections?,
+            request_timeout: request_timeout?,
+            keep_alive: keep_alive?,
+            drain: drain?,
+            hashing_threads: hashing_threads?,
+            hashing_queue: hashing_queue?,
+            client_cache: client_cache?,
+        })
+    }
+
+    fn log(&mut self, raw: &RawConfig) -> Option<Log> {
+        let formats = [("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
+        let format = self.choose("log.format", &raw.log.format, formats);
+        let level = is_filter(&raw.log.level)
+            .then(|| raw.log.level.clone())
+            .ok_or("expected off, error, warn, info, debug or trace, alone or by target as in info,edi::store=debug");
+        let level = self.take("log.level", &raw.log.level, level);
+        Some(Log { format: format?, level: level? })
+    }
+}
+
+/// Stricter than `EnvFilter`, which takes a misspelt level for the name of a module.
+fn is_filter(text: &str) -> bool {
+    let is_level = |text: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&text);
+    let is_target = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':' | b'-'))
+    };
+    text.split(',').all(|part| match part.split_once('=') {
+        None => is_level(part),
+        Some((target, level)) => is_target(target) && is_level(level),
+    })
+}
