@@ -11,10 +11,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::ambient::Ambient;
-use crate::keys::master::{self, MasterKey};
-use crate::keys::private_file;
+use crate::keys::generate::NewKey;
+use crate::keys::master::{MasterKey, MasterKeyError};
+use crate::keys::private_file::{self, PrivateFileError, Staged};
 use crate::keys::secrets::{self, SecretKeys};
-use crate::keys::{KeyError, generate};
+use crate::keys::KeyError;
 use crate::model::algorithm::Algorithm;
 use crate::model::client::{AuthMethod, Client, SecretCheck, StoredSecret};
 use crate::model::id::ClientId;
@@ -64,7 +65,10 @@ pub enum InstallError {
     Write(#[from] TxError),
     /// The master key file cannot be used.
     #[error(transparent)]
-    MasterKey(#[from] master::FileError),
+    MasterKey(#[from] MasterKeyError),
+    /// A key file cannot be read or written.
+    #[error(transparent)]
+    PrivateFile(#[from] PrivateFileError),
     /// The store is in use, but its master key is not there.
     #[error(
         "the store is set up, but its master key is missing at {}; put it back (from your Secret or backup) and start \
@@ -125,55 +129,57 @@ pub async fn prepare(
 }
 
 fn resume(found: &Installation, plan: &Plan) -> Result<MasterKey, InstallError> {
-    let staged_key = staged(&plan.master_key_file);
-    if !plan.master_key_file.exists() && staged_key.exists() && MasterKey::load(&staged_key)?.id() == found.master_key_id
+    let staged_key = Staged::leftover(&plan.master_key_file);
+    if !plan.master_key_file.exists()
+        && let Some(staged) = staged_key
     {
-        settle(&staged_key, &plan.master_key_file)?;
+        if MasterKey::load(staged.waiting_at())?.id().to_string() == found.master_key_id {
+            staged.publish()?;
+        } else {
+            staged.discard()?;
+        }
+    } else if let Some(staged) = staged_key {
+        staged.discard()?;
     }
     if !plan.master_key_file.exists() {
         return Err(InstallError::MasterKeyMissing(plan.master_key_file.clone()));
     }
     let master = MasterKey::load(&plan.master_key_file)?;
-    if master.id() != found.master_key_id {
+    if master.id().to_string() != found.master_key_id {
         return Err(InstallError::WrongMasterKey {
             file: plan.master_key_file.clone(),
-            found: master.id().to_owned(),
+            found: master.id().to_string(),
             wanted: found.master_key_id.clone(),
         });
     }
-    let staged_operator = staged(&plan.operator_file);
-    if staged_operator.exists() {
-        let belongs = std::fs::read(&staged_operator)
+    if let Some(staged) = Staged::leftover(&plan.operator_file) {
+        let belongs = private_file::read(staged.waiting_at())
             .ok()
             .and_then(|bytes| serde_json::from_slice::<OperatorFile>(&bytes).ok())
-            .is_some_and(|file| {
-                secrets::parse(&file.client_secret)
-                    .is_some_and(|tagged| tagged.secret_id() == found.operator_secret.as_str())
-            });
+            .and_then(|file| secrets::parse(&file.client_secret)?.secret_id())
+            .is_some_and(|id| id == found.operator_secret);
         if belongs {
-            settle(&staged_operator, &plan.operator_file)?;
+            set_aside(&plan.operator_file)?;
+            staged.publish()?;
         } else {
-            discard(&staged_operator)?;
+            staged.discard()?;
         }
     }
-    discard(&staged_key)?;
     Ok(master)
 }
 
 async fn first_start(store: &dyn Store, ambient: &Ambient, plan: &Plan) -> Result<MasterKey, InstallError> {
-    let (staged_key, staged_operator) = (staged(&plan.master_key_file), staged(&plan.operator_file));
-    discard(&staged_key)?;
-    discard(&staged_operator)?;
     for file in [&plan.master_key_file, &plan.operator_file] {
         make_folder(file)?;
+        Staged::leftover(file).map_or(Ok(()), Staged::discard)?;
     }
     // A master key that is there already was put there on purpose, from a Secret for instance.
-    let master = if plan.master_key_file.exists() {
-        MasterKey::load(&plan.master_key_file)?
+    let (master, staged_key) = if plan.master_key_file.exists() {
+        (MasterKey::load(&plan.master_key_file)?, None)
     } else {
         let master = MasterKey::generate(&*ambient.entropy);
-        master.write_new(&staged_key)?;
-        master
+        let staged = master.stage(&plan.master_key_file)?;
+        (master, Some(staged))
     };
     let now = ambient.now();
     let mut rings = Vec::new();
@@ -190,8 +196,8 @@ async fn first_start(store: &dyn Store, ambient: &Ambient, plan: &Plan) -> Resul
         client_secret: secret.expose().to_owned(),
     };
     let text = zeroize::Zeroizing::new(serde_json::to_vec_pretty(&file).unwrap_or_default());
-    private_file::write_new(&staged_operator, &text)
-        .map_err(|error| InstallError::File { file: staged_operator.clone(), error })?;
+    set_aside(&plan.operator_file)?;
+    let staged_operator = Staged::write(&plan.operator_file, &text)?;
     let client = Client {
         client_id: operator.clone(),
         client_name: Some("first operator".into()),
@@ -216,17 +222,14 @@ async fn first_start(store: &dyn Store, ambient: &Ambient, plan: &Plan) -> Resul
     let record = Installation {
         id: hex(&ambient.random::<8>()),
         created_at: now,
-        master_key_id: master.id().to_owned(),
+        master_key_id: master.id().to_string(),
         operator: operator.clone(),
         operator_secret: secret_id,
     };
     let sealed = Sealed { sealed: secret_keys.seal(&master, &*ambient.entropy) };
     commit(store, &record, &sealed, &rings, &client, now).await?;
-    if staged_key.exists() {
-        settle(&staged_key, &plan.master_key_file)?;
-    }
-    keep_old(&plan.operator_file)?;
-    settle(&staged_operator, &plan.operator_file)?;
+    staged_key.map_or(Ok(()), Staged::publish)?;
+    staged_operator.publish()?;
     Ok(master)
 }
 
@@ -297,7 +300,7 @@ async fn new_ring(
 /// A new key pair, sealed. RSA takes its time, so it never runs on an async thread.
 async fn fresh_key(ambient: &Ambient, master: &MasterKey, algorithm: Algorithm) -> Result<FreshKey, KeyError> {
     let entropy = Arc::clone(&ambient.entropy);
-    let made = tokio::task::spawn_blocking(move || generate::generate(algorithm, &*entropy)).await;
+    let made = tokio::task::spawn_blocking(move || NewKey::generate(algorithm, &*entropy)).await;
     let key = made.map_err(|_| KeyError::Generation)??;
     Ok(key.seal(master, &*ambient.entropy))
 }
@@ -306,38 +309,19 @@ fn operator_id() -> Result<ClientId, InstallError> {
     ClientId::parse("operator").map_err(|_| InstallError::Raced)
 }
 
-fn staged(file: &Path) -> PathBuf {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    file.with_file_name(format!(".{name}.new"))
-}
-
 fn make_folder(file: &Path) -> Result<(), InstallError> {
     let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
     std::fs::create_dir_all(folder).map_err(|error| InstallError::File { file: folder.into(), error })
 }
 
 /// Credentials of an earlier store are set aside, not destroyed: that store may still exist elsewhere.
-fn keep_old(file: &Path) -> Result<(), InstallError> {
+fn set_aside(file: &Path) -> Result<(), InstallError> {
     if !file.exists() {
         return Ok(());
     }
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    settle(file, &file.with_file_name(format!("{name}.old")))
-}
-
-fn settle(from: &Path, to: &Path) -> Result<(), InstallError> {
-    let failed = |error| InstallError::File { file: to.into(), error };
-    std::fs::rename(from, to).map_err(failed)?;
-    private_file::sync_folder_of(to).map_err(failed)
-}
-
-fn discard(file: &Path) -> Result<(), InstallError> {
-    match std::fs::remove_file(file) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(InstallError::File { file: file.into(), error })
-        }
-        _ => Ok(()),
-    }
+    let old = file.with_file_name(format!("{name}.old"));
+    std::fs::rename(file, &old).map_err(|error| InstallError::File { file: old, error })
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -54,11 +54,11 @@ fn ring_views(ring: &Ring, now: Timestamp) -> impl Iterator<Item = KeyView> + '_
     ring.keys.iter().map(move |key| KeyView {
         kid: key.kid.clone(),
         algorithm: ring.algorithm,
-        state: ring.state(&key.kid, now).unwrap_or(KeyState::Retired),
+        state: ring.state_of(key, now),
         published_at: key.published_at,
         signs_from: key.signs_from,
-        stops_at: ring.stops_at(&key.kid),
-        unpublished_at: ring.unpublished_at(&key.kid),
+        stops_at: ring.stops_at(key),
+        unpublished_at: ring.retires_at(&key.kid),
         revoked_at: key.revoked_at,
         jwk: key.public.clone(),
     })

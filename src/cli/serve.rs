@@ -1,8 +1,31 @@
-//! `edi serve`.
+//! `edi serve`: the one place that names a concrete store and puts all parts together.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::{self, ServiceConfig};
 use clap::Args as ClapArgs;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
-use super::{ConfigFlags, Failure, Output};
+use super::{ConfigFlags, Exit, Failure, Output};
+use crate::ambient::Ambient;
+use crate::config::{Config, Engine, LogFormat};
+use crate::http::admin::BodyLimit;
+use crate::http::{routes, server};
+use crate::install::{self, Plan, Start};
+use crate::oauth::access_token::RoleClaims;
+use crate::oauth::service::{Service, Settings};
+use crate::store::memory::MemoryStore;
+use crate::store::sled::SledStore;
+use crate::store::{CommitError, Store};
+use crate::telemetry;
+
+/// How often expired records are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How many are swept in one commit.
+const SWEPT_AT_ONCE: usize = 100;
 
 /// Serve both listeners until told to stop.
 #[derive(Debug, ClapArgs)]
@@ -11,11 +34,225 @@ pub struct Args {
     flags: ConfigFlags,
 }
 
-/// Not part of this build yet; judges the configuration only.
+/// Serves until SIGINT or SIGTERM; in-flight answers finish.
 ///
 /// # Errors
-/// When the configuration has problems.
-#[expect(clippy::unused_async, reason = "the command awaits once it serves")]
-pub async fn run(args: Args, _output: Output) -> Result<(), Failure> {
-    args.flags.load().map(|_| ())
+/// When the configuration, the store, the keys or a listener stand in the way.
+pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    let config = args.flags.load()?;
+    let _logs = start_logs(&config)?;
+    for remark in config.remarks() {
+        tracing::warn!(target: "edi::config", "{remark}");
+    }
+    let running = start(&config, Ambient::system()).await?;
+    greet(&config, &running, output);
+    stop_signal().await;
+    tracing::info!(target: "edi::serve", "stopping: answers under way finish first");
+    running.stop().await
+}
+
+/// Starts logging as configured; keep the guard until the end.
+///
+/// # Errors
+/// When the level makes no sense.
+pub fn start_logs(config: &Config) -> Result<telemetry::Guard, Failure> {
+    use std::io::IsTerminal as _;
+    let format = match config.log.format {
+        LogFormat::Pretty => telemetry::Format::Pretty,
+        LogFormat::Json => telemetry::Format::Json,
+        LogFormat::Auto if std::io::stderr().is_terminal() => telemetry::Format::Pretty,
+        LogFormat::Auto => telemetry::Format::Json,
+    };
+    telemetry::init(format, &config.log.level).map_err(|error| Failure::new(Exit::Config, error.to_string()))
+}
+
+/// A running edi.
+pub struct Running {
+    /// Where the public listener is.
+    pub public: SocketAddr,
+    /// Where the admin listener is.
+    pub admin: SocketAddr,
+    /// Whether this was the first start on its store.
+    pub start: Start,
+    /// What the endpoints work with.
+    pub service: Arc<Service>,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<std::io::Result<()>>,
+    background: JoinHandle<()>,
+}
+
+impl Running {
+    /// Stops: no new connections, answers under way finish, the store is closed.
+    ///
+    /// # Errors
+    /// When a listener had failed.
+    pub async fn stop(self) -> Result<(), Failure> {
+        self.stop.send_replace(true);
+        let served = self.serving.await;
+        self.background.abort();
+        self.service.store.close().await;
+        match served {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Failure::new(Exit::Failed, format!("a listener failed: {error}"))),
+            Err(error) => Err(Failure::new(Exit::Failed, format!("serving failed: {error}"))),
+        }
+    }
+}
+
+/// Opens the store, makes the first start if it is one, and serves both listeners.
+///
+/// # Errors
+/// Whatever stands in the way, and what to do about it.
+pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Failure> {
+    // Addresses first: the most common mistake, and nothing is touched yet.
+    let refused = |error: server::BindError| {
+        Failure::new(Exit::Unavailable, error.to_string()).hint("set listen.public and listen.admin, or their flags")
+    };
+    let public = server::bind(config.listen.public).map_err(refused)?;
+    let admin = server::bind(config.listen.admin).map_err(refused)?;
+    let address = |socket: &std::net::TcpListener| socket.local_addr().map_err(anyhow::Error::from);
+    let (public_at, admin_at) = (address(&public)?, address(&admin)?);
+
+    let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error.to_string());
+    let store = open_store(config, &ambient).await?;
+    let settings = settings(config);
+    let plan = plan(config, &settings, admin_at);
+    let (master, start) = install::prepare(&*store, &ambient, &plan).await.map_err(|error| failed(&error))?;
+    install::add_missing_rings(&*store, &ambient, &master, &plan).await.map_err(|error| failed(&error))?;
+    let service = Service::open(settings, ambient.clone(), Arc::clone(&store), Arc::clone(&master))
+        .await
+        .map_err(|error| failed(&error))?;
+
+    let (stop, mut stopped) = watch::channel(false);
+    let background = tokio::spawn(sweep(Arc::clone(&store)));
+    let data = web::Data::from(Arc::clone(&service));
+    let issuer_path = config.issuer.path().to_owned();
+    let public_routes = {
+        let data = data.clone();
+        move |routes: &mut ServiceConfig| {
+            routes.app_data(data.clone());
+            routes::public(routes, &issuer_path);
+        }
+    };
+    let limit = BodyLimit(config.limits.admin_body_bytes);
+    let admin_routes = move |routes: &mut ServiceConfig| {
+        routes.app_data(data.clone()).app_data(web::Data::new(limit));
+        routes::admin(routes);
+    };
+    let http = http_settings(config);
+    let entropy = Arc::clone(&ambient.entropy);
+    let serving = tokio::spawn(async move {
+        let stop = async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        };
+        server::serve((public, public_routes), (admin, admin_routes), &http, &entropy, stop).await
+    });
+    Ok(Running { public: public_at, admin: admin_at, start, service, stop, serving, background })
+}
+
+/// What `edi serve` prints once it serves: where everything is, never a secret.
+fn greet(config: &Config, running: &Running, output: Output) {
+    tracing::info!(
+        target: "edi::serve",
+        public = %running.public,
+        admin = %running.admin,
+        issuer = %config.issuer,
+        version = env!("CARGO_PKG_VERSION"),
+        "serving"
+    );
+    if running.start == Start::First {
+        tracing::info!(
+            target: "edi::serve",
+            master_key_file = %config.keys.master_key_file.display(),
+            operator_file = %config.keys.operator_file.display(),
+            "first start: made the master key, signing keys and an operator; back the master key up"
+        );
+        output.note(format!(
+            "first start: the operator's credentials are in {}, the master key is in {} (back it up)",
+            config.keys.operator_file.display(),
+            config.keys.master_key_file.display()
+        ));
+    }
+}
+
+/// Resolves at SIGINT or SIGTERM.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+async fn open_store(config: &Config, ambient: &Ambient) -> Result<Arc<dyn Store>, Failure> {
+    let clock = Arc::clone(&ambient.clock);
+    match config.store.engine {
+        Engine::Memory => Ok(Arc::new(MemoryStore::new(clock))),
+        Engine::Sled => {
+            let path = config.store.path.clone();
+            let opened = tokio::task::spawn_blocking(move || SledStore::open(&path, clock)).await;
+            let opened = opened.map_err(anyhow::Error::from)?;
+            let store = opened.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+            Ok(Arc::new(store))
+        }
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let seconds = |length: Duration| u32::try_from(length.as_secs()).unwrap_or(u32::MAX);
+    Settings {
+        issuer: config.issuer.as_str().to_owned(),
+        ttl: seconds(config.tokens.ttl),
+        max_ttl: seconds(config.tokens.max_ttl),
+        audience: config.tokens.audience.clone(),
+        default_role: config.tokens.default_role.as_ref().map(ToString::to_string),
+        algorithms: config.keys.algorithms.clone(),
+        claims: RoleClaims { groups: config.claims.groups, keycloak_roles: config.claims.keycloak_roles },
+        hashing_threads: config.limits.hashing_threads,
+        hashing_queue: config.limits.hashing_queue,
+        client_cache: config.limits.client_cache,
+    }
+}
+
+fn plan(config: &Config, settings: &Settings, admin_at: SocketAddr) -> Plan {
+    Plan {
+        master_key_file: config.keys.master_key_file.clone(),
+        operator_file: config.keys.operator_file.clone(),
+        issuer: settings.issuer.clone(),
+        admin_url: config.listen.admin_url_at(admin_at),
+        algorithms: settings.algorithms.clone(),
+        max_ttl: settings.max_ttl,
+    }
+}
+
+fn http_settings(config: &Config) -> server::Settings {
+    let mut http = server::Settings {
+        max_connections: config.limits.max_connections,
+        keep_alive: config.limits.keep_alive,
+        request_timeout: config.limits.request_timeout,
+        shutdown_timeout: config.limits.drain,
+        ..server::Settings::default()
+    };
+    if let Some(workers) = config.listen.workers {
+        http.workers = workers;
+    }
+    http
+}
+
+/// Deletes what has expired, now and then, a little at a time.
+async fn sweep(store: Arc<dyn Store>) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        loop {
+            match store.sweep(SWEPT_AT_ONCE).await {
+                Ok(count) if count == SWEPT_AT_ONCE => tokio::task::yield_now().await,
+                Ok(_) | Err(CommitError::Unavailable(_)) => break,
+                Err(error) => {
+                    tracing::warn!(target: "edi::store", %error, "sweeping expired records failed");
+                    break;
+                }
+            }
+        }
+    }
 }

@@ -203,13 +203,13 @@ pub async fn handle(
     if read_is_enough { operator.demand_read(scope) } else { operator.demand(scope) }?;
     let query = Query::parse(request.query_string())?;
     let body = if operation.takes_body() {
-        let body = body::read(&request, payload, limit.0).await?;
+        let body = body::read(request.headers(), payload, limit.0).await?;
         if !body.is_empty() {
             check_media_type(&request)?;
         }
         body
     } else {
-        web::Bytes::new()
+        zeroize::Zeroizing::default()
     };
     Ok(operation.perform(&service, &operator, &query, &body).await?)
 }

@@ -7,12 +7,16 @@
 //! | [`body`], [`form`], [`credentials`] | reading what callers send |
 //! | [`error`], [`bearer`], [`problem`] | refusals in the dialect of their endpoint |
 //! | [`document`], [`cors`] | metadata and JWKS: entity tags and open CORS |
+//! | [`routes`] | every route of both listeners |
+//! | [`token`], [`introspect`], [`revoke`], [`jwks`], [`metadata`], [`health`], [`admin`] | one file per endpoint |
 //!
-//! Knows nothing of grants, keys or the store: the endpoints do.
+//! Parses and answers; what the answer says is decided in `oauth` and `admin`.
 
 mod access_log;
+pub mod admin;
 pub mod bearer;
 pub mod body;
+pub mod caller;
 mod connection;
 pub mod cors;
 pub mod credentials;
@@ -20,10 +24,17 @@ pub mod document;
 pub mod error;
 pub mod exchange;
 pub mod form;
+pub mod health;
 pub mod host;
 #[cfg(test)]
 mod hostile;
+pub mod introspect;
+pub mod jwks;
 pub mod manners;
+pub mod metadata;
 pub mod peer;
 pub mod problem;
+pub mod revoke;
+pub mod routes;
 pub mod server;
+pub mod token;

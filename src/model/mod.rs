@@ -5,6 +5,7 @@ pub mod client;
 pub mod deployment;
 pub mod id;
 pub mod keyring;
+
 pub mod revocation;
 pub mod route;
 pub mod scope;

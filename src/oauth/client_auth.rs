@@ -91,7 +91,8 @@ async fn tagged_secret(service: &Service, proof: &Proof, tagged: &Tagged<'_>) ->
     }
     let client = enabled(service, &proof.client_id).await?;
     let client = client.ok_or_else(|| OAuthError::invalid_client("the client is deleted or disabled"))?;
-    let found = client.secrets.iter().find(|secret| secret.id.as_str() == tagged.secret_id());
+    let id = tagged.secret_id();
+    let found = client.secrets.iter().find(|secret| Some(&secret.id) == id.as_ref());
     let SecretCheck::Generated(at_rest) = &live(service, found)?.check else {
         return Err(OAuthError::invalid_client("no such secret"));
     };

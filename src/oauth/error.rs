@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::store::tx::TxError;
 use crate::store::{CommitError, StoreError};
 
 /// An OAuth error code.
@@ -111,6 +112,12 @@ impl OAuthError {
 
 impl From<StoreError> for OAuthError {
     fn from(error: StoreError) -> Self {
+        Self::unavailable(1, error.to_string())
+    }
+}
+
+impl From<TxError> for OAuthError {
+    fn from(error: TxError) -> Self {
         Self::unavailable(1, error.to_string())
     }
 }

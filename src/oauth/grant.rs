@@ -11,7 +11,7 @@ use crate::model::scope::{AdminScope, OIDC_SCOPES, Role, split_scope};
 /// Which audiences the deployments of a role name.
 pub trait RoleAudiences {
     /// The audiences of the role's deployments, the configured default standing in for those that name none; `None`
-    /// for a role that no deployment uses.
+    /// for a role whose deployments name none, or that has none.
     fn of(&self, role: &str) -> Option<BTreeSet<String>>;
 }
 

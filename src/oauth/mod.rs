@@ -6,10 +6,12 @@
 pub mod access_token;
 pub mod chosen_secret;
 pub mod client_auth;
+pub mod decision;
 pub mod error;
 pub mod grant;
 pub mod introspection;
 pub mod metadata;
+pub mod remembered;
 pub mod revocation;
 pub mod service;
 pub mod token_endpoint;

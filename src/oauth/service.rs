@@ -12,6 +12,7 @@ use super::access_token::{RoleClaims, json_text};
 use super::chosen_secret::Hasher;
 use super::error::OAuthError;
 use super::grant::RoleAudiences;
+use super::remembered::RememberedTokens;
 use super::verified::VerifiedSecrets;
 use crate::ambient::Ambient;
 use crate::keys::live::KeySet;
@@ -108,13 +109,17 @@ impl KeyFold {
 
 impl Fold for KeyFold {
     fn put(&mut self, key: &Key, value: &[u8], _expires_at: Option<Timestamp>) -> Result<(), StoreError> {
-        self.rings.insert(key.clone(), decode(key, value)?);
-        self.rebuild()
+        let before = self.rings.insert(key.clone(), decode(key, value)?);
+        self.rebuild().inspect_err(|_| match before {
+            Some(before) => drop(self.rings.insert(key.clone(), before)),
+            None => drop(self.rings.remove(key)),
+        })
     }
 
-    fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
+    fn delete(&mut self, key: &Key) {
         self.rings.remove(key);
-        self.rebuild()
+        // What is left was parsed before, so this cannot fail.
+        let _ = self.rebuild();
     }
 }
 
@@ -146,7 +151,7 @@ pub struct Service {
     /// The store.
     pub store: Arc<dyn Store>,
     /// Clients in use.
-    pub clients: Cache<Client>,
+    pub clients: Arc<Cache<Client>>,
     /// Deployments.
     pub deployments: Arc<Mirror<DeploymentIndex>>,
     /// Live revocations.
@@ -161,6 +166,8 @@ pub struct Service {
     pub hasher: Hasher,
     /// Chosen secrets that were verified before.
     pub verified: VerifiedSecrets,
+    /// Tokens whose signature was checked before.
+    pub remembered: RememberedTokens,
     /// How many tokens this process issued.
     pub issued: AtomicU64,
     /// When this process started.
@@ -183,17 +190,23 @@ impl Service {
         let sealed = installation::secret_keys(&*store).await?;
         let secret_keys =
             SecretKeys::open(&master, &sealed.sealed).map_err(|error| OpenError::Keys(error.to_string()))?;
+        let no_keys = KeySet::build(&[], &master).map_err(|error| OpenError::Keys(error.to_string()))?;
+        let no_keys = Arc::new(no_keys);
         let keys = Mirror::load(Arc::clone(&store), keyrings::PREFIX, move || KeyFold {
             master: Arc::clone(&master),
             rings: BTreeMap::new(),
-            set: Arc::new(KeySet::empty()),
+            set: Arc::clone(&no_keys),
         })
         .await?;
         Ok(Arc::new(Self {
             issuer_json: json_text(&settings.issuer),
-            clients: Cache::open(Arc::clone(&store), clients::PREFIX, settings.client_cache, |key, value| {
-                decode(key, value)
-            })
+            clients: Cache::open(
+                Arc::clone(&store),
+                clients::PREFIX,
+                settings.client_cache,
+                Arc::clone(&ambient.clock),
+                decode::<Client>,
+            )
             .await?,
             deployments: Mirror::load(Arc::clone(&store), deployments::PREFIX, DeploymentIndex::default).await?,
             revocations: Mirror::load(Arc::clone(&store), revocations::PREFIX, RevocationIndex::default).await?,
@@ -202,6 +215,7 @@ impl Service {
             secret_keys,
             hasher: Hasher::start(settings.hashing_threads, settings.hashing_queue)?,
             verified: VerifiedSecrets::new(&ambient),
+            remembered: RememberedTokens::default(),
             issued: AtomicU64::new(0),
             started_at: ambient.now(),
             settings,

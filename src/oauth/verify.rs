@@ -1,9 +1,12 @@
 //! Whether a token is one of ours and counts now: signature, claims, key state, expiry, revocation. Used wherever edi
 //! itself takes a token: introspection, revocation, the admin API.
 
+use std::sync::Arc;
+
 use super::access_token::Claims;
+use super::remembered::{Known, digest_of};
 use super::service::Service;
-use crate::keys::jws;
+use crate::keys::jws::Jws;
 use crate::model::algorithm::Algorithm;
 use crate::model::id::Kid;
 use crate::model::time::Timestamp;
@@ -38,29 +41,51 @@ pub enum NotActive {
 /// [`NotActive`] says which check failed.
 pub fn active(service: &Service, token: &str) -> Result<Claims, NotActive> {
     let now = service.now();
-    let claims = authentic(service, token, now)?;
-    if now.secs() >= claims.exp {
-        return Err(NotActive::Expired);
-    }
-    let facts =
-        Facts { client: &claims.client_id, roles: &claims.roles, kid: claims.kid.as_str(), iat: claims.iat };
-    if service.revocations.read().revokes(claims.jti, facts) {
-        return Err(NotActive::Revoked);
-    }
+    let (claims, _) = authentic(service, token, now)?;
+    counts(service, &claims, now)?;
     Ok(claims)
 }
 
+/// The same for a path that sees the same tokens again and again: signature and claims are checked once and remembered,
+/// everything that can change is judged every time.
+///
+/// # Errors
+/// As [`active`].
+pub fn active_remembered(service: &Service, token: &str) -> Result<Arc<Claims>, NotActive> {
+    let now = service.now();
+    let digest = digest_of(token);
+    if let Some(Known { claims, algorithm }) = service.remembered.recall(&digest) {
+        service.key_set().verifier(claims.kid.as_str(), algorithm, now).ok_or(NotActive::Key)?;
+        counts(service, &claims, now)?;
+        return Ok(claims);
+    }
+    let (claims, algorithm) = authentic(service, token, now)?;
+    let claims = Arc::new(claims);
+    counts(service, &claims, now)?;
+    service.remembered.remember(digest, Known { claims: Arc::clone(&claims), algorithm });
+    Ok(claims)
+}
+
+/// Whether an authentic token has neither expired nor been revoked.
+fn counts(service: &Service, claims: &Claims, now: Timestamp) -> Result<(), NotActive> {
+    if now.secs() >= claims.exp {
+        return Err(NotActive::Expired);
+    }
+    let facts = Facts { client: &claims.client_id, roles: &claims.roles, kid: claims.kid.as_str(), iat: claims.iat };
+    if service.revocations.read().revokes(claims.jti, facts) { Err(NotActive::Revoked) } else { Ok(()) }
+}
+
 /// Checks that edi signed the token with a key that still counts.
-fn authentic(service: &Service, token: &str, now: Timestamp) -> Result<Claims, NotActive> {
-    let parsed = jws::parse(token).map_err(|_| NotActive::Foreign)?;
+fn authentic(service: &Service, token: &str, now: Timestamp) -> Result<(Claims, Algorithm), NotActive> {
+    let parsed = Jws::parse(token).map_err(|_| NotActive::Foreign)?;
     // RFC 9068 §2.1: the type keeps every other JWT signed by the same key from passing as an access token.
-    if !parsed.header.typ.as_deref().is_some_and(|typ| typ.eq_ignore_ascii_case("at+jwt")) {
+    if !parsed.header.is_type("at+jwt") {
         return Err(NotActive::Foreign);
     }
     let algorithm: Algorithm = parsed.header.alg.parse().map_err(|_| NotActive::Foreign)?;
     let kid = parsed.header.kid.as_deref().and_then(|kid| Kid::parse(kid).ok()).ok_or(NotActive::Foreign)?;
     let keys = service.key_set();
-    let verifier = keys.verifier(&kid, algorithm, now).ok_or(NotActive::Key)?;
+    let verifier = keys.verifier(kid.as_str(), algorithm, now).ok_or(NotActive::Key)?;
     if !verifier.verify(parsed.signing_input, &parsed.signature) {
         return Err(NotActive::Signature);
     }
@@ -68,5 +93,5 @@ fn authentic(service: &Service, token: &str, now: Timestamp) -> Result<Claims, N
     if claims.issuer != service.settings.issuer {
         return Err(NotActive::Claims);
     }
-    Ok(claims)
+    Ok((claims, algorithm))
 }

@@ -17,6 +17,7 @@
 
 pub mod cache;
 mod changelog;
+pub mod collections;
 #[cfg(test)]
 pub mod conformance;
 pub mod memory;

@@ -257,9 +257,8 @@ impl Fold for ChosenSecrets {
         Ok(())
     }
 
-    fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
+    fn delete(&mut self, key: &Key) {
         self.live.remove(key);
-        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use super::clients::ChangeError;
 use crate::ambient::Ambient;
 use crate::model::deployment::Deployment;
 use crate::model::id::DeploymentId;
+use crate::model::route::{NoRoute, Routes};
 use crate::model::scope::Role;
 use crate::model::time::Timestamp;
 use crate::store::mirror::Fold;
@@ -86,15 +87,37 @@ pub struct DeploymentIndex {
     by_id: HashMap<Key, Deployment>,
     /// Role → audience (`None`: the configured default) → how many deployments say so.
     audiences: HashMap<Role, HashMap<Option<String>, usize>>,
+    routes: Routes,
 }
 
 impl DeploymentIndex {
     /// The audiences of a role's deployments, `default` standing in for those that name none; `None` for a role that
-    /// no deployment uses.
+    /// has none of its own.
     #[must_use]
     pub fn audiences(&self, role: &str, default: &str) -> Option<BTreeSet<String>> {
         let found = self.audiences.get(role)?;
+        found.keys().any(Option::is_some).then_some(())?;
         Some(found.keys().map(|audience| audience.as_deref().unwrap_or(default).to_owned()).collect())
+    }
+
+    /// The deployment at this key.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<&Deployment> {
+        self.by_id.get(key)
+    }
+
+    /// The deployment that answers at a host and path.
+    ///
+    /// # Errors
+    /// [`NoRoute`].
+    pub fn at(&self, host: &str, path: &str) -> Result<&Deployment, NoRoute> {
+        let id = self.routes.find(host, path)?;
+        self.get(&self::key(id)).ok_or(NoRoute::Unknown)
+    }
+
+    /// Every deployment, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Deployment> {
+        self.by_id.values()
     }
 
     /// How many there are.
@@ -111,6 +134,7 @@ impl DeploymentIndex {
 
     fn remove(&mut self, key: &Key) {
         let Some(gone) = self.by_id.remove(key) else { return };
+        self.routes.remove(&gone.id);
         let Some(counts) = self.audiences.get_mut(&gone.role) else { return };
         if let Some(count) = counts.get_mut(&gone.audience) {
             *count -= 1;
@@ -129,13 +153,13 @@ impl Fold for DeploymentIndex {
         let deployment: Deployment = decode(key, value)?;
         self.remove(key);
         *self.audiences.entry(deployment.role.clone()).or_default().entry(deployment.audience.clone()).or_default() += 1;
+        self.routes.add(&deployment);
         self.by_id.insert(key.clone(), deployment);
         Ok(())
     }
 
-    fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
+    fn delete(&mut self, key: &Key) {
         self.remove(key);
-        Ok(())
     }
 }
 
@@ -154,7 +178,9 @@ mod tests {
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
         };
-        (key(&deployment.id), encode(&deployment))
+        let key = key(&deployment.id);
+        let value = encode(&key, &deployment).unwrap();
+        (key, value)
     }
 
     #[test]
@@ -167,12 +193,12 @@ mod tests {
             index.put(&key, &value, None).unwrap();
         }
         assert_eq!(audiences(&index).as_deref(), Some("a std"));
-        index.delete(&Key::new("deployment/one")).unwrap();
+        index.delete(&Key::new("deployment/one"));
         assert_eq!(audiences(&index).as_deref(), Some("a std"), "another still says a");
         let (key, value) = deployment("two", "other", Some("a"));
         index.put(&key, &value, None).unwrap();
-        assert_eq!(audiences(&index).as_deref(), Some("std"), "two went over to another role");
-        index.delete(&Key::new("deployment/three")).unwrap();
+        assert_eq!(audiences(&index), None, "what is left names none");
+        index.delete(&Key::new("deployment/three"));
         assert_eq!(audiences(&index), None);
         assert_eq!(index.len(), 1);
     }

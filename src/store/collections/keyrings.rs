@@ -46,7 +46,7 @@ pub async fn raise_lifetime(store: &dyn Store, ambient: &Ambient, lifetime: u32)
     for algorithm in Algorithm::ALL {
         change(store, ambient, algorithm, |ring| {
             let mut ring = ring.cloned()?;
-            ring.raise_lifetime(lifetime).then_some(ring)
+            ring.raise_lifetime(ambient.now(), lifetime).then_some(ring)
         })
         .await?;
     }
