@@ -104,3 +104,66 @@ async fn collect(
     }
     Ok(body)
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_http::BoxedPayloadStream;
+    use actix_web::FromRequest as _;
+    use actix_web::dev::Payload;
+    use actix_web::test::TestRequest;
+    use actix_web::web::Bytes;
+    use futures_util::stream;
+
+    use super::*;
+
+    type Chunk = Result<Bytes, PayloadError>;
+
+    async fn read_chunks(
+        headers: &[(&str, &str)],
+        chunks: impl futures_util::Stream<Item = Chunk> + 'static,
+    ) -> Result<Vec<u8>, BodyError> {
+        let request = headers.iter().fold(TestRequest::post(), |r, header| r.append_header(*header)).to_http_request();
+        let chunks: BoxedPayloadStream = Box::pin(chunks);
+        let payload = web::Payload::from_request(&request, &mut Payload::from(chunks)).await.unwrap();
+        read(request.headers(), payload, 8).await.map(|body| body.to_vec())
+    }
+
+    fn chunks(parts: &[&'static str]) -> impl futures_util::Stream<Item = Chunk> + 'static {
+        let parts: Vec<Chunk> = parts.iter().map(|part| Ok(Bytes::from_static(part.as_bytes()))).collect();
+        stream::iter(parts)
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_its_limit() {
+        assert_eq!(read_chunks(&[], chunks(&[])).await, Ok(vec![]));
+        assert_eq!(read_chunks(&[], chunks(&["abcd", "efgh"])).await.unwrap(), b"abcdefgh");
+        assert_eq!(read_chunks(&[], chunks(&["abcd", "efgh", "i"])).await, Err(BodyError::TooLarge));
+        assert_eq!(read_chunks(&[("content-length", "9")], chunks(&[])).await, Err(BodyError::TooLarge));
+        let broken = stream::iter([Ok(Bytes::from_static(b"a")), Err(PayloadError::Incomplete(None))]);
+        assert_eq!(read_chunks(&[], broken).await, Err(BodyError::Broken));
+    }
+
+    #[tokio::test]
+    async fn compression_is_refused_unless_it_is_none() {
+        for coding in ["gzip", "deflate", "br", "GZIP", "identity, gzip", "x"] {
+            let sent = [("content-encoding", coding)];
+            assert_eq!(read_chunks(&sent, chunks(&["a"])).await, Err(BodyError::Compressed), "{coding}");
+        }
+        let sent = [("content-encoding", "identity"), ("content-encoding", "gzip")];
+        assert_eq!(read_chunks(&sent, chunks(&["a"])).await, Err(BodyError::Compressed));
+        assert!(read_chunks(&[("content-encoding", "Identity")], chunks(&["a"])).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stalls_or_drips_is_given_up() {
+        assert_eq!(read_chunks(&[], stream::pending()).await, Err(BodyError::Stalled));
+        let drip = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            Some((Ok(Bytes::from_static(b"a")), ()))
+        });
+        let started = tokio::time::Instant::now();
+        assert_eq!(read_chunks(&[], drip).await, Err(BodyError::Stalled));
+        assert_eq!(started.elapsed(), PATIENCE);
+        assert_eq!(BodyError::Stalled.status(), StatusCode::REQUEST_TIMEOUT);
+    }
+}

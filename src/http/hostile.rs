@@ -89,9 +89,9 @@ impl Server {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
             let settings = Settings {
                 workers: 1,
-                keep_alive: Duration::from_secs(3),
+                keep_alive: Duration::from_secs(1),
                 head_timeout: Duration::from_secs(1),
-                request_timeout: Duration::from_secs(2),
+                request_timeout: Duration::from_millis(1500),
                 write_timeout: Duration::from_secs(1),
                 ..Settings::default()
             };
