@@ -23,7 +23,7 @@ use super::access_log::Line;
 use super::error::{Refusal, legion_body, oauth_body};
 use super::exchange::{self, Exchange, Ids, REQUEST_ID};
 use super::host;
-use super::peer::{self, Network};
+use super::peer::{self, Proxies};
 use super::problem::{self, Problem};
 use crate::ambient::Entropy;
 
@@ -80,13 +80,13 @@ impl Dialect {
 pub struct Manners {
     listener: Listener,
     entropy: Arc<dyn Entropy>,
-    proxies: Arc<[Network]>,
+    proxies: Proxies,
 }
 
 impl Manners {
     /// Manners for a listener. `proxies` are those whose `X-Forwarded-For` is believed.
     #[must_use]
-    pub fn new(listener: Listener, entropy: Arc<dyn Entropy>, proxies: Arc<[Network]>) -> Self {
+    pub fn new(listener: Listener, entropy: Arc<dyn Entropy>, proxies: Proxies) -> Self {
         Self { listener, entropy, proxies }
     }
 }
@@ -282,7 +282,7 @@ mod tests {
         let mut answers = Vec::new();
         let lines = logged(format, "edi::access=info", || {
             actix_web::rt::System::new().block_on(async {
-                let manners = Manners::new(Listener::Public, SeededEntropy::new(1), Arc::new([]));
+                let manners = Manners::new(Listener::Public, SeededEntropy::new(1), Proxies::default());
                 let routes = ["/good", "/wrong", "/framework", "/never", "/faulty"];
                 let app = App::new().service(web::resource(routes).get(handler)).wrap(manners);
                 let service = init_service(app).await;
