@@ -98,7 +98,9 @@ fn panicked(panic: &PanicHookInfo<'_>) {
 #[cfg(test)]
 pub(crate) mod testing {
     use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, LazyLock, Mutex};
+
+    use tracing::Dispatch;
 
     use super::{Format, filter, subscriber, writer};
 
@@ -115,8 +117,14 @@ pub(crate) mod testing {
         }
     }
 
+    /// While one subscriber at most is alive, tracing asks whichever thread meets an event first whether anybody wants
+    /// it, and remembers a no for all threads. Two that want everything keep it from that.
+    static ATTENTIVE: LazyLock<[Dispatch; 2]> =
+        LazyLock::new(|| [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry())));
+
     /// What this thread logs in a format meanwhile, through the writer that serves.
     pub(crate) fn logged(format: Format, level: &str, write: impl FnOnce()) -> String {
+        LazyLock::force(&ATTENTIVE);
         let sink = Sink::default();
         let (writer, guard) = writer::start(sink.clone());
         let subscriber = subscriber(format, filter(level).unwrap(), writer, false);

@@ -17,8 +17,9 @@ use crate::oauth::error::OAuthError;
 pub const OAUTH_LIMIT: usize = 16 * 1024;
 /// The largest body at an admin endpoint, in bytes.
 pub const ADMIN_LIMIT: usize = 256 * 1024;
-/// How long a whole body may take to arrive.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a whole body may take to arrive: less than the server's patience with a whole request, so that whoever
+/// stalls is told so before the connection goes.
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Why a body was not read. Converts into the refusal of every dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +74,19 @@ impl From<BodyError> for LegionError {
 /// # Errors
 /// [`BodyError`]; the connection is closed after the answer when the rest of the body is left unread.
 pub async fn read(headers: &HeaderMap, payload: web::Payload, limit: usize) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+    read_within(headers, payload, limit, PATIENCE).await
+}
+
+/// The same with another patience.
+///
+/// # Errors
+/// [`BodyError`].
+pub(super) async fn read_within(
+    headers: &HeaderMap,
+    payload: web::Payload,
+    limit: usize,
+    patience: Duration,
+) -> Result<Zeroizing<Vec<u8>>, BodyError> {
     let encoded = |value: &actix_web::http::header::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
     if headers.get_all(CONTENT_ENCODING).any(encoded) {
         return Err(BodyError::Compressed);
@@ -82,7 +96,7 @@ pub async fn read(headers: &HeaderMap, payload: web::Payload, limit: usize) -> R
         return Err(BodyError::TooLarge);
     }
     let announced = announced.and_then(|length| usize::try_from(length).ok());
-    tokio::time::timeout(PATIENCE, collect(payload, limit, announced)).await.unwrap_or(Err(BodyError::Stalled))
+    tokio::time::timeout(patience, collect(payload, limit, announced)).await.unwrap_or(Err(BodyError::Stalled))
 }
 
 async fn collect(

@@ -134,7 +134,7 @@ fn listener(
     let builder = Server::build()
         .workers(workers)
         .max_concurrent_connections(settings.max_connections.div_ceil(workers).max(1))
-        .shutdown_timeout(settings.shutdown_timeout.as_secs())
+        .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
         .shutdown_signal(stop);
     let draining = builder.graceful_shutdown_signal();
     let settings = settings.clone();
