@@ -96,14 +96,16 @@ fn panicked(panic: &PanicHookInfo<'_>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, LazyLock, Mutex};
 
-    use super::*;
+    use tracing::Dispatch;
+
+    use super::{Format, filter, subscriber, writer};
 
     #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
+    pub(super) struct Sink(pub(super) Arc<Mutex<Vec<u8>>>);
 
     impl Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -115,8 +117,14 @@ mod tests {
         }
     }
 
-    /// What a format writes, through the writer that serves.
-    fn logged(format: Format, level: &str, write: impl FnOnce()) -> String {
+    /// While one subscriber at most is alive, tracing asks whichever thread meets an event first whether anybody wants
+    /// it, and remembers a no for all threads. Two that want everything keep it from that.
+    static ATTENTIVE: LazyLock<[Dispatch; 2]> =
+        LazyLock::new(|| [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry())));
+
+    /// What this thread logs in a format meanwhile, through the writer that serves.
+    pub(crate) fn logged(format: Format, level: &str, write: impl FnOnce()) -> String {
+        LazyLock::force(&ATTENTIVE);
         let sink = Sink::default();
         let (writer, guard) = writer::start(sink.clone());
         let subscriber = subscriber(format, filter(level).unwrap(), writer, false);
@@ -125,6 +133,12 @@ mod tests {
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::logged;
+    use super::*;
 
     const HOSTILE: &str = "/a\n2026-01-01T00:00:00Z INFO edi::access: forged\r\u{1b}[31m\u{2028}\",\"status\":200";
 

@@ -17,8 +17,9 @@ use crate::oauth::error::OAuthError;
 pub const OAUTH_LIMIT: usize = 16 * 1024;
 /// The largest body at an admin endpoint, in bytes.
 pub const ADMIN_LIMIT: usize = 256 * 1024;
-/// How long a whole body may take to arrive.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a whole body may take to arrive: less than the server's patience with a whole request, so that whoever
+/// stalls is told so before the connection goes.
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Why a body was not read. Converts into the refusal of every dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +74,19 @@ impl From<BodyError> for LegionError {
 /// # Errors
 /// [`BodyError`]; the connection is closed after the answer when the rest of the body is left unread.
 pub async fn read(headers: &HeaderMap, payload: web::Payload, limit: usize) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+    read_within(headers, payload, limit, PATIENCE).await
+}
+
+/// The same with another patience.
+///
+/// # Errors
+/// [`BodyError`].
+pub(super) async fn read_within(
+    headers: &HeaderMap,
+    payload: web::Payload,
+    limit: usize,
+    patience: Duration,
+) -> Result<Zeroizing<Vec<u8>>, BodyError> {
     let encoded = |value: &actix_web::http::header::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
     if headers.get_all(CONTENT_ENCODING).any(encoded) {
         return Err(BodyError::Compressed);
@@ -82,7 +96,7 @@ pub async fn read(headers: &HeaderMap, payload: web::Payload, limit: usize) -> R
         return Err(BodyError::TooLarge);
     }
     let announced = announced.and_then(|length| usize::try_from(length).ok());
-    tokio::time::timeout(PATIENCE, collect(payload, limit, announced)).await.unwrap_or(Err(BodyError::Stalled))
+    tokio::time::timeout(patience, collect(payload, limit, announced)).await.unwrap_or(Err(BodyError::Stalled))
 }
 
 async fn collect(
@@ -103,4 +117,67 @@ async fn collect(
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_http::BoxedPayloadStream;
+    use actix_web::FromRequest as _;
+    use actix_web::dev::Payload;
+    use actix_web::test::TestRequest;
+    use actix_web::web::Bytes;
+    use futures_util::stream;
+
+    use super::*;
+
+    type Chunk = Result<Bytes, PayloadError>;
+
+    async fn read_chunks(
+        headers: &[(&str, &str)],
+        chunks: impl futures_util::Stream<Item = Chunk> + 'static,
+    ) -> Result<Vec<u8>, BodyError> {
+        let request = headers.iter().fold(TestRequest::post(), |r, header| r.append_header(*header)).to_http_request();
+        let chunks: BoxedPayloadStream = Box::pin(chunks);
+        let payload = web::Payload::from_request(&request, &mut Payload::from(chunks)).await.unwrap();
+        read(request.headers(), payload, 8).await.map(|body| body.to_vec())
+    }
+
+    fn chunks(parts: &[&'static str]) -> impl futures_util::Stream<Item = Chunk> + 'static {
+        let parts: Vec<Chunk> = parts.iter().map(|part| Ok(Bytes::from_static(part.as_bytes()))).collect();
+        stream::iter(parts)
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_its_limit() {
+        assert_eq!(read_chunks(&[], chunks(&[])).await, Ok(vec![]));
+        assert_eq!(read_chunks(&[], chunks(&["abcd", "efgh"])).await.unwrap(), b"abcdefgh");
+        assert_eq!(read_chunks(&[], chunks(&["abcd", "efgh", "i"])).await, Err(BodyError::TooLarge));
+        assert_eq!(read_chunks(&[("content-length", "9")], chunks(&[])).await, Err(BodyError::TooLarge));
+        let broken = stream::iter([Ok(Bytes::from_static(b"a")), Err(PayloadError::Incomplete(None))]);
+        assert_eq!(read_chunks(&[], broken).await, Err(BodyError::Broken));
+    }
+
+    #[tokio::test]
+    async fn compression_is_refused_unless_it_is_none() {
+        for coding in ["gzip", "deflate", "br", "GZIP", "identity, gzip", "x"] {
+            let sent = [("content-encoding", coding)];
+            assert_eq!(read_chunks(&sent, chunks(&["a"])).await, Err(BodyError::Compressed), "{coding}");
+        }
+        let sent = [("content-encoding", "identity"), ("content-encoding", "gzip")];
+        assert_eq!(read_chunks(&sent, chunks(&["a"])).await, Err(BodyError::Compressed));
+        assert!(read_chunks(&[("content-encoding", "Identity")], chunks(&["a"])).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stalls_or_drips_is_given_up() {
+        assert_eq!(read_chunks(&[], stream::pending()).await, Err(BodyError::Stalled));
+        let drip = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            Some((Ok(Bytes::from_static(b"a")), ()))
+        });
+        let started = tokio::time::Instant::now();
+        assert_eq!(read_chunks(&[], drip).await, Err(BodyError::Stalled));
+        assert_eq!(started.elapsed(), PATIENCE);
+        assert_eq!(BodyError::Stalled.status(), StatusCode::REQUEST_TIMEOUT);
+    }
 }

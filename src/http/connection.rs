@@ -275,6 +275,32 @@ mod tests {
         assert!(text.contains("application/problem+json") && text.contains("urn:edi:request:r1"), "{text}");
     }
 
+    #[test]
+    fn a_bare_answer_is_replaced_piece_by_piece_and_logged() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let patience = Patience { request: Duration::from_secs(30), write: Duration::from_secs(20) };
+        let mut told = String::new();
+        let line = crate::telemetry::testing::logged(crate::telemetry::Format::Json, "info", || {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                // A pipe that is smaller than the answer.
+                let (ours, mut theirs) = tokio::io::duplex(16);
+                let entropy = crate::ambient::SeededEntropy::new(1);
+                let address = "::ffff:192.0.2.1".parse().ok();
+                let mut connection = Connection::new(ours, address, Listener::Public, entropy, patience);
+                let write = async {
+                    connection.write_all(BARE.as_bytes()).await.unwrap();
+                    connection.shutdown().await.unwrap();
+                };
+                let ((), read) = tokio::join!(write, theirs.read_to_string(&mut told));
+                read.unwrap();
+            });
+        });
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((line["status"].as_u64(), line["address"].as_str()), (Some(400), Some("192.0.2.1")));
+        let id = line["request_id"].as_str().unwrap();
+        assert_eq!(told, mannered(BARE.as_bytes(), StatusCode::BAD_REQUEST, Listener::Public, id));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_does_not_read_is_cut_off_and_not_read_from() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -34,6 +34,11 @@ async fn admin(request: HttpRequest, payload: web::Payload) -> Result<HttpRespon
     Ok(HttpResponse::Ok().json(body.len()))
 }
 
+async fn impatient(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, OAuthHttpError> {
+    body::read_within(request.headers(), payload, body::OAUTH_LIMIT, Duration::from_millis(300)).await?;
+    Ok(HttpResponse::Ok().finish())
+}
+
 async fn legion() -> Result<HttpResponse, LegionError> {
     Err(OAuthError::invalid_client("no credentials").into())
 }
@@ -63,6 +68,7 @@ fn public_routes(config: &mut ServiceConfig) {
                 .route(web::head().to(serve))
                 .route(web::method(actix_web::http::Method::OPTIONS).to(cors::preflight)),
         )
+        .service(web::resource("/impatient").post(impatient))
         .service(web::resource("/slow").get(slow))
         .service(web::resource("/faulty").get(faulty));
 }
@@ -89,9 +95,9 @@ impl Server {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
             let settings = Settings {
                 workers: 1,
-                keep_alive: Duration::from_secs(3),
+                keep_alive: Duration::from_secs(1),
                 head_timeout: Duration::from_secs(1),
-                request_timeout: Duration::from_secs(2),
+                request_timeout: Duration::from_millis(1500),
                 write_timeout: Duration::from_secs(1),
                 ..Settings::default()
             };
@@ -185,7 +191,7 @@ fn refusals_are_in_the_dialect_of_their_listener_and_keep_manners() {
     let form = |extra: &str, body: &str| token(&format!("{FORM}{extra}"), body);
     let large = "x".repeat(17 * 1024);
     let closing = "Host: edi\r\nConnection: close\r\n";
-    let many_headers: String = (0..120).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let many_headers = "X: 1\r\n".repeat(120);
     let huge_header = format!("X: {}\r\n", "h".repeat(200 * 1024));
     for (what, request, code) in [
         ("no credentials", form("", "grant_type=client_credentials"), 401),
@@ -413,11 +419,12 @@ fn pipelined_requests_are_answered_in_order_and_one_bad_ends_the_connection() {
 #[test]
 fn what_stalls_is_closed() {
     let server = Server::start();
-    let head = format!("POST /oauth2/token HTTP/1.1\r\nHost: edi\r\n{FORM}{BASIC}Content-Length: 10\r\n\r\n");
+    let head = |path: &str| format!("POST {path} HTTP/1.1\r\nHost: edi\r\n{FORM}{BASIC}Content-Length: 10\r\n\r\n");
     let stalls = [
         ("nothing", String::new(), Some(408)),
         ("half a head", "GET /jwks HTTP/1.1\r\nHost:".to_owned(), Some(408)),
-        ("half a body", format!("{head}scope"), None),
+        ("half a body", format!("{}scope", head("/impatient")), Some(408)),
+        ("half a body where only the connection loses patience", format!("{}scope", head("/oauth2/token")), None),
         ("an idle connection", "GET /jwks HTTP/1.1\r\nHost: edi\r\n\r\n".to_owned(), Some(200)),
         ("a later half head", "GET /jwks HTTP/1.1\r\nHost: edi\r\n\r\nGET /jw".to_owned(), Some(200)),
     ];
@@ -439,7 +446,9 @@ fn what_stalls_is_closed() {
             })
         })
         .collect();
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    for client in clients {
+        client.join().unwrap();
+    }
 }
 
 #[test]

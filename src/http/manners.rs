@@ -23,7 +23,7 @@ use super::access_log::Line;
 use super::error::{Refusal, legion_body, oauth_body};
 use super::exchange::{self, Exchange, Ids, REQUEST_ID};
 use super::host;
-use super::peer::{self, Network};
+use super::peer::{self, Proxies};
 use super::problem::{self, Problem};
 use crate::ambient::Entropy;
 
@@ -80,13 +80,13 @@ impl Dialect {
 pub struct Manners {
     listener: Listener,
     entropy: Arc<dyn Entropy>,
-    proxies: Arc<[Network]>,
+    proxies: Proxies,
 }
 
 impl Manners {
     /// Manners for a listener. `proxies` are those whose `X-Forwarded-For` is believed.
     #[must_use]
-    pub fn new(listener: Listener, entropy: Arc<dyn Entropy>, proxies: Arc<[Network]>) -> Self {
+    pub fn new(listener: Listener, entropy: Arc<dyn Entropy>, proxies: Proxies) -> Self {
         Self { listener, entropy, proxies }
     }
 }
@@ -246,5 +246,135 @@ impl Finish {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         let with_body = std::mem::replace(response, HttpResponse::new(StatusCode::OK)).set_body(BoxBody::new(body));
         *response = with_body;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+    use actix_web::http::Method;
+    use actix_web::test::{TestRequest, init_service};
+    use actix_web::{App, HttpRequest, web};
+    use serde_json::Value;
+
+    use super::super::error::OAuthHttpError;
+    use super::*;
+    use crate::ambient::SeededEntropy;
+    use crate::oauth::error::OAuthError;
+    use crate::telemetry::Format;
+    use crate::telemetry::testing::logged;
+
+    async fn handler(request: HttpRequest) -> Result<HttpResponse, OAuthHttpError> {
+        match request.path() {
+            "/good" => {
+                Exchange::of(&request).note_client("svc");
+                Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "public")).body("12345"))
+            }
+            "/wrong" => Err(OAuthError::invalid_client("the secret is wrong").into()),
+            "/framework" => Ok(HttpResponse::ServiceUnavailable().finish()),
+            "/never" => std::future::pending().await,
+            _ => panic!("a fault"),
+        }
+    }
+
+    /// Sends requests through the layer; `None` gives a request up halfway. Returns the answers and the log lines.
+    fn ask(format: Format, requests: Vec<(TestRequest, bool)>) -> (Vec<(u16, Value)>, String) {
+        let mut answers = Vec::new();
+        let lines = logged(format, "edi::access=info", || {
+            actix_web::rt::System::new().block_on(async {
+                let manners = Manners::new(Listener::Public, SeededEntropy::new(1), Proxies::default());
+                let routes = ["/good", "/wrong", "/framework", "/never", "/faulty"];
+                let app = App::new().service(web::resource(routes).get(handler)).wrap(manners);
+                let service = init_service(app).await;
+                for (request, wait) in requests {
+                    let answer = service.call(request.peer_addr("192.0.2.9:1".parse().unwrap()).to_request());
+                    if !wait {
+                        assert!(futures_util::FutureExt::now_or_never(answer).is_none());
+                        continue;
+                    }
+                    let answer = match answer.await {
+                        Ok(answer) => answer.into_parts().1,
+                        Err(error) => error.error_response(),
+                    };
+                    assert!(answer.headers().contains_key(REQUEST_ID));
+                    let status = answer.status().as_u16();
+                    let body = to_bytes(answer.into_body()).await.unwrap_or_default();
+                    answers.push((status, serde_json::from_slice(&body).unwrap_or_default()));
+                }
+            });
+        });
+        (answers, lines)
+    }
+
+    fn get(uri: &str) -> TestRequest {
+        TestRequest::get().uri(uri).insert_header(("host", "edi"))
+    }
+
+    #[test]
+    fn each_request_leaves_one_line_that_says_what_came_of_it() {
+        let (answers, lines) = ask(
+            Format::Json,
+            vec![
+                (get("/good?client_secret=s3cret").insert_header((REQUEST_ID, "mine")), true),
+                (get("/wrong").insert_header(("authorization", "Basic s3cret")), true),
+                (get("/framework"), true),
+                (get("/never"), false),
+                (get("/faulty"), true),
+                (get("/eyJhbGciOiJub25lIn0.e30."), true),
+                (TestRequest::get().uri("/good"), true),
+                (get("/good").method(Method::from_bytes(b"S3CRET").unwrap()), true),
+            ],
+        );
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let told: Vec<_> = lines
+            .iter()
+            .map(|line| {
+                let text = |name: &str| line.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+                (text("method"), text("path"), line["status"].as_u64().unwrap(), text("client_id"), text("reason"))
+            })
+            .collect();
+        let row = |method: &str, path: &str, status, client: &str, reason: &str| {
+            (method.to_owned(), path.to_owned(), status, client.to_owned(), reason.to_owned())
+        };
+        assert_eq!(
+            told,
+            [
+                row("GET", "/good", 200, "svc", "-"),
+                row("GET", "/wrong", 401, "-", "the secret is wrong"),
+                row("GET", "/framework", 503, "-", "-"),
+                row("GET", "/never", 499, "-", "the caller left before the answer"),
+                row("GET", "/faulty", 500, "-", "a handler panicked"),
+                row("GET", "/[redacted]", 404, "-", "-"),
+                row("GET", "/good", 400, "-", "the Host header is missing, doubled or malformed"),
+                row("other", "/good", 405, "-", "-"),
+            ]
+        );
+        assert!(lines.iter().all(|line| line["address"] == "192.0.2.9" && line["micros"].is_u64()));
+        assert_eq!((lines[0]["request_id"].as_str(), lines[0]["bytes"].as_u64()), (Some("mine"), Some(5)));
+        assert_eq!(lines[4]["level"], "ERROR");
+        let codes: Vec<_> = answers.iter().map(|(_, body)| body["error"].as_str().unwrap_or("-")).collect();
+        assert_eq!(
+            codes,
+            [
+                "-",
+                "invalid_client",
+                "temporarily_unavailable",
+                "server_error",
+                "not_found",
+                "invalid_request",
+                "method_not_allowed"
+            ]
+        );
+        let all = lines.iter().map(Value::to_string).collect::<String>();
+        assert!(!all.to_lowercase().contains("s3cret"), "{all}");
+    }
+
+    #[test]
+    fn a_line_cannot_be_forged_from_outside() {
+        let hostile = "/good%0A%22,%22status%22:200";
+        for format in [Format::Json, Format::Pretty] {
+            let (_, lines) = ask(format, vec![(get(hostile), true), (get("/\"quoted\\\""), true)]);
+            assert_eq!(lines.lines().count(), 2, "{lines}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::connection::{Connection, Patience};
 use super::manners::{Listener, Manners};
-use super::peer::Network;
+use super::peer::Proxies;
 use crate::ambient::Entropy;
 
 /// How a server runs. The defaults keep design's limits; tests shorten the times.
@@ -37,7 +37,7 @@ pub struct Settings {
     /// How long answers under way may take once a stop is asked for.
     pub shutdown_timeout: Duration,
     /// Proxies whose `X-Forwarded-For` is believed.
-    pub proxies: Arc<[Network]>,
+    pub proxies: Proxies,
 }
 
 impl Default for Settings {
@@ -50,7 +50,7 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(20),
             shutdown_timeout: Duration::from_secs(20),
-            proxies: Arc::new([]),
+            proxies: Proxies::default(),
         }
     }
 }
@@ -134,11 +134,11 @@ fn listener(
     let builder = Server::build()
         .workers(workers)
         .max_concurrent_connections(settings.max_connections.div_ceil(workers).max(1))
-        .shutdown_timeout(settings.shutdown_timeout.as_secs())
+        .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
         .shutdown_signal(stop);
     let draining = builder.graceful_shutdown_signal();
     let settings = settings.clone();
-    let manners = Manners::new(which, Arc::clone(entropy), Arc::clone(&settings.proxies));
+    let manners = Manners::new(which, Arc::clone(entropy), settings.proxies.clone());
     let entropy = Arc::clone(entropy);
     let name = match which {
         Listener::Public => "public",
