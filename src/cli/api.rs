@@ -20,10 +20,10 @@ use crate::secret::Secret;
 #[command(next_help_heading = "Server")]
 pub(super) struct ApiFlags {
     /// The operator's credentials [default: keys/operator.json]
-    #[arg(long, value_name = "FILE", env = "EDI_CREDENTIALS")]
+    #[arg(long, value_name = "FILE", env = "EDI_CREDENTIALS", hide_env_values = true)]
     credentials: Option<PathBuf>,
     /// The admin API's URL [default: the one in the credentials]
-    #[arg(long, value_name = "URL", env = "EDI_SERVER")]
+    #[arg(long, value_name = "URL", env = "EDI_SERVER", hide_env_values = true)]
     server: Option<String>,
 }
 

@@ -41,12 +41,16 @@ enum Command {
     /// Remove a client and revoke its tokens
     #[command(visible_alias = "rm")]
     Delete(Ending),
-    /// A client's secrets, at most two at a time
     #[command(alias = "secrets")]
     Secret(client_secret::Args),
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  edi client create fraud-caller --role fraud
+  edi client create gateway --scope edi:introspect --json
+  edi client create old-service --role fraud --secret-stdin < secret.txt")]
 struct Create {
     /// The client id: a letter or digit, then letters, digits, dots, underscores, hyphens
     id: ClientId,

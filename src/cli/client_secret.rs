@@ -14,7 +14,7 @@ use crate::model::id::{ClientId, SecretId};
 use crate::model::scope::AdminScope;
 use crate::model::time::Timestamp;
 
-/// A client's secrets.
+/// A client's secrets, at most two at a time
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     #[command(subcommand)]

@@ -59,7 +59,12 @@ pub(super) fn request(method: Method, url: &str) -> Result<RequestBuilder, Failu
         .redirect(redirect::Policy::none())
         .user_agent(concat!("edi/", env!("CARGO_PKG_VERSION")));
     let client = if loopback { client.no_proxy() } else { client };
-    let client = client.build().map_err(|error| Failure::new(Exit::Failed, format!("no HTTP client: {error}")))?;
+    // Without TLS the machine's certificate authorities do not matter; a slim container may have none.
+    let client = if url.scheme() == "http" { client.tls_certs_only([]) } else { client };
+    let client = client.build().map_err(|error| {
+        Failure::new(Exit::Failed, format!("no HTTP client: {}", root_cause(&error)))
+            .hint("https needs the system's certificate authorities: install ca-certificates, or set SSL_CERT_FILE")
+    })?;
     Ok(client.request(method, url))
 }
 

@@ -18,12 +18,16 @@ use crate::model::time::Timestamp;
 /// Exit code 0: a verifier accepts it. 1: it is refused, or nothing was given to verify it against. 65: it is no token.
 /// The keys come from --issuer or --jwks-file, never from the issuer that the token itself names.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  edi token get | edi token inspect - --issuer https://edi.example.com --audience model-prediction-api
+  edi token inspect - --jwks-file jwks.json < token.txt")]
 pub(super) struct Args {
     /// The token, on standard input: write -
     #[arg(value_name = "-", value_parser = parse::stdin_only, allow_hyphen_values = true)]
     token: Option<()>,
     /// The issuer a verifier trusts; its published keys are fetched
-    #[arg(long, value_name = "URL", env = "EDI_ISSUER")]
+    #[arg(long, value_name = "URL", env = "EDI_ISSUER", hide_env_values = true)]
     issuer: Option<Issuer>,
     /// The audience a verifier stands for
     #[arg(long, value_name = "AUDIENCE", value_parser = parse::audience)]

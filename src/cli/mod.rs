@@ -40,7 +40,7 @@ pub use output::Output;
 
 /// Issues short-lived tokens for model prediction APIs, and runs the service that does.
 #[derive(Debug, Parser)]
-#[command(name = "edi", version, propagate_version = true, max_term_width = 110, after_help = AFTER_HELP)]
+#[command(name = "edi", version, max_term_width = 110, after_help = AFTER_HELP)]
 pub struct Cli {
     /// Print JSON for programs
     #[arg(long, global = true)]
@@ -56,8 +56,9 @@ Environment:
   EDI_SERVER         the admin API's URL [default: the one in the credentials]
   EDI_ISSUER, EDI_CLIENT_ID, EDI_CLIENT_SECRET    for `edi token`
 
-Exit codes: 0 done, 1 refused or failed, 2 usage, 64 bad configuration, 65 unreadable input, 69 server not reachable,
-77 not permitted.";
+Exit codes:
+  0 done, 1 refused or failed, 2 usage, 64 bad configuration, 65 unreadable input,
+  69 server not reachable, 77 not permitted";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -112,6 +113,14 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_reference_names_every_command() {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/cli.md")).unwrap();
+        for command in Cli::command().get_subcommands() {
+            assert!(text.contains(&format!("| `edi {}", command.get_name())), "{}", command.get_name());
+        }
     }
 
     #[test]

@@ -18,7 +18,16 @@ const WRITE_KEY: Needs = &[AdminScope::Revocations, AdminScope::Keys];
 
 /// End tokens before they expire: one, or all of a client, a role or a key issued up to now.
 #[derive(Debug, ClapArgs)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "\
+Examples:
+  edi revoke --token - < token.txt
+  edi revoke --client fraud-caller --reason 'secret leaked'
+  edi revoke --role fraud --dry-run
+  edi revoke list --kind client"
+)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Option<Command>,

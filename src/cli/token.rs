@@ -21,17 +21,16 @@ pub(super) struct Args {
 enum Command {
     /// Get a token and print nothing else: `token=$(edi token get)`
     Get(Get),
-    /// Show a token and say why a verifier would refuse it
     Inspect(inspect::Args),
 }
 
 #[derive(Debug, ClapArgs)]
 struct Get {
     /// Who issues: the text that `iss` carries
-    #[arg(long, value_name = "URL", env = "EDI_ISSUER")]
+    #[arg(long, value_name = "URL", env = "EDI_ISSUER", hide_env_values = true)]
     issuer: Issuer,
     /// Who asks
-    #[arg(long, value_name = "ID", env = "EDI_CLIENT_ID")]
+    #[arg(long, value_name = "ID", env = "EDI_CLIENT_ID", hide_env_values = true)]
     client_id: ClientId,
     /// Read the client secret from standard input [default: EDI_CLIENT_SECRET]
     #[arg(long)]

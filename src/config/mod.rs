@@ -456,4 +456,16 @@ mod tests {
         let named = listen(&[("EDI__LISTEN__ADMIN_URL", "https://admin.example/edi/")]);
         assert_eq!(named.admin_url_at("0.0.0.0:9".parse().unwrap()), "https://admin.example/edi");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_at_any_key_is_taken_or_refused_in_words(which in 0_usize..100, text in "\\PC{0,40}") {
+            let keys = defaults();
+            let key = &keys[which % keys.len()].0;
+            if let Err(problems) = load(&environment(&[(&problem::variable(key), &text)])) {
+                proptest::prop_assert!(!problems.is_empty());
+                proptest::prop_assert!(problems.iter().all(|it| !it.reason.is_empty()));
+            }
+        }
+    }
 }

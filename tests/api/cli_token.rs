@@ -78,6 +78,24 @@ async fn an_issuer_that_calls_itself_otherwise_is_not_trusted_with_the_secret() 
 }
 
 #[actix_web::test]
+async fn neither_proxies_nor_redirects_nor_missing_authorities_get_in_the_way_of_loopback() {
+    let fake = issuer();
+    let program = service(&fake)
+        .env("http_proxy", "http://127.0.0.1:1")
+        .env("SSL_CERT_FILE", "/nonexistent")
+        .env("SSL_CERT_DIR", "/nonexistent");
+    let run = fake.run(program, "token get").await;
+    assert_eq!((run.code, run.out.as_str()), (0, "token-for-edi:admin\n"), "{run:?}");
+
+    let elsewhere = Fake::start();
+    let location = format!("{}/oauth2/token", elsewhere.url);
+    let fake = fake.once("POST /oauth2/token", 307, &[("location", &location)], json!({}));
+    let run = fake.run(service(&fake), "token get").await;
+    assert!(run.code == 1 && run.err.contains("it answers 307, not as an issuer does"), "{run:?}");
+    assert!(elsewhere.token_forms().is_empty(), "the secret went where a redirect pointed");
+}
+
+#[actix_web::test]
 async fn openid_discovery_will_do() {
     let fake = Fake::start();
     let metadata = json!({ "issuer": fake.url, "token_endpoint": format!("{}/oauth2/token", fake.url) });
