@@ -39,7 +39,6 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), Failure> {
             "listen": { "public": config.listen.public, "admin": config.listen.admin },
         }));
     }
-    let seconds = |span| humantime::format_duration(span).to_string();
     output.line(format!("{} the configuration works", output.good("ok")))?;
     output.line(table::facts(&[
         ("file", file.unwrap_or_else(|| "none; built-in defaults".into())),
@@ -48,8 +47,8 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), Failure> {
         ("admin", config.listen.admin.to_string()),
         ("store", format!("{:?} in {}", config.store.engine, config.store.path.display()).to_lowercase()),
         ("keys", config.keys.algorithms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
-        ("rotation", format!("every {}", seconds(config.keys.rotate_every))),
-        ("tokens", format!("{}, at most {}", seconds(config.tokens.ttl), seconds(config.tokens.max_ttl))),
+        ("rotation", format!("every {}", config::span(config.keys.rotate_every))),
+        ("tokens", format!("{}, at most {}", config::span(config.tokens.ttl), config::span(config.tokens.max_ttl))),
     ]))?;
     for remark in remarks {
         output.note(format!("note: {remark}"));

@@ -12,7 +12,7 @@ use crate::config::{self, Config, Sources};
 #[command(next_help_heading = "Configuration")]
 pub struct ConfigFlags {
     /// The configuration file [default: config/edi.toml if it exists]
-    #[arg(long, value_name = "FILE", env = "EDI_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "EDI_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
     /// Where services and proxies reach edi (listen.public)
     #[arg(long, value_name = "ADDR:PORT")]

@@ -4,15 +4,33 @@
 //! parts of edi together; every other command but `check` and `completions` is a client of the servers and knows no
 //! more of them than any other client: URLs and JSON.
 
+mod api;
 mod check;
+mod client;
+mod client_secret;
 mod completions;
+mod credentials;
 pub mod demo;
+mod deployment;
+mod exchange;
 mod exit;
 mod flags;
+mod input;
+mod inspect;
+mod issuer;
+mod key;
 mod output;
+mod parse;
 pub mod recover;
+mod revoke;
+mod role;
 pub mod serve;
+mod set;
+mod status;
 mod table;
+mod token;
+mod verify;
+mod view;
 
 use clap::{Parser, Subcommand};
 
@@ -22,7 +40,7 @@ pub use output::Output;
 
 /// Issues short-lived tokens for model prediction APIs, and runs the service that does.
 #[derive(Debug, Parser)]
-#[command(name = "edi", version, propagate_version = true, max_term_width = 110, after_help = AFTER_HELP)]
+#[command(name = "edi", version, max_term_width = 110, after_help = AFTER_HELP)]
 pub struct Cli {
     /// Print JSON for programs
     #[arg(long, global = true)]
@@ -38,14 +56,28 @@ Environment:
   EDI_SERVER         the admin API's URL [default: the one in the credentials]
   EDI_ISSUER, EDI_CLIENT_ID, EDI_CLIENT_SECRET    for `edi token`
 
-Exit codes: 0 done, 1 refused or failed, 2 usage, 64 bad configuration, 65 unreadable input, 69 server not reachable,
-77 not permitted.";
+Exit codes:
+  0 done, 1 refused or failed, 2 usage, 64 bad configuration, 65 unreadable input,
+  69 server not reachable, 77 not permitted";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
     Demo(Box<demo::Args>),
     Check(Box<check::Args>),
+    #[command(alias = "clients")]
+    Client(Box<client::Args>),
+    #[command(alias = "deployments")]
+    Deployment(Box<deployment::Args>),
+    #[command(alias = "roles")]
+    Role(Box<role::Args>),
+    #[command(alias = "keys")]
+    Key(Box<key::Args>),
+    #[command(alias = "tokens")]
+    Token(Box<token::Args>),
+    #[command(aliases = ["revocation", "revocations"])]
+    Revoke(Box<revoke::Args>),
+    Status(Box<status::Args>),
     Recover(Box<recover::Args>),
     Completions(completions::Args),
 }
@@ -60,7 +92,78 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(*args, output).await,
         Command::Demo(args) => demo::run(*args, output).await,
         Command::Check(args) => check::run(&args, output),
+        Command::Client(args) => client::run(*args, output).await,
+        Command::Deployment(args) => deployment::run(*args, output).await,
+        Command::Role(args) => role::run(*args, output).await,
+        Command::Key(args) => key::run(*args, output).await,
+        Command::Token(args) => token::run(*args, output).await,
+        Command::Revoke(args) => revoke::run(*args, output).await,
+        Command::Status(args) => status::run(*args, output).await,
         Command::Recover(args) => recover::run(*args, output).await,
         Command::Completions(args) => completions::run(&args, output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_reference_names_every_command() {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/cli.md")).unwrap();
+        for command in Cli::command().get_subcommands() {
+            assert!(text.contains(&format!("| `edi {}", command.get_name())), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn plurals_and_short_forms_are_understood() {
+        for line in [
+            "edi clients list",
+            "edi client ls",
+            "edi deployments rm x --yes",
+            "edi roles list",
+            "edi keys list",
+            "edi tokens inspect -",
+            "edi token inspect",
+            "edi revocations list --kind role",
+            "edi revoke --client svc --yes --json",
+            "edi revoke --token - --dry-run",
+            "edi client create svc --role a --role b --scope edi:introspect --lifetime 10m --auth-method basic --alg RS256",
+            "edi client update svc --add-role a --remove-role b --lifetime default",
+            "edi client secret add svc --expires 90d --secret-stdin",
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.err().map(|error| error.to_string()).unwrap_or_default());
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_before_anybody_is_asked() {
+        for line in [
+            "edi",
+            "edi client create -x",
+            "edi client create svc --role edi:admin",
+            "edi client create svc --scope models",
+            "edi client create svc --client-secret hunter2",
+            "edi client create svc --lifetime 0s",
+            "edi client update svc --role a --add-role b",
+            "edi client secret add svc --expires tomorrow",
+            "edi revoke",
+            "edi revoke --client a --role b",
+            "edi revoke --token eyJhbGciOiJub25lIn0.e30.",
+            "edi token inspect eyJhbGciOiJub25lIn0.e30.",
+            "edi token get --issuer https://x.example/ --client-id a",
+            "edi token get --issuer https://x.example --client-id a --role r --scope edi:read",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
     }
 }

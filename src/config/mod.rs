@@ -10,6 +10,7 @@ mod network;
 mod parse;
 mod problem;
 mod raw;
+mod span;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub use issuer::Issuer;
 pub use layers::{DEFAULT_FILE, Sources};
 pub use network::Network;
 pub use problem::{Origin, Problem};
+pub use span::{parse_span, span};
 
 use crate::model::algorithm::Algorithm;
 use crate::model::scope::Role;
@@ -224,7 +226,7 @@ impl Config {
             remarks.push(format!(
                 "keys.publish_before = {} is shorter than the 5m a JWKS may be cached: verifiers can meet a key they do \
                  not know yet",
-                humantime::format_duration(self.keys.publish_before)
+                span(self.keys.publish_before)
             ));
         }
         if self.listen.tls == Tls::OffBehindProxy && self.listen.trusted_proxies.is_empty() {
@@ -390,7 +392,7 @@ mod tests {
             (&[("TOKENS__TTL", "2h"), ("TOKENS__MAX_TTL", "1h")], "tokens.ttl = 2h is longer than tokens.max_ttl = 1h"),
             (&[("TOKENS__TTL", "5s")], "at least 10s"),
             (&[("TOKENS__TTL", "90500ms")], "whole seconds"),
-            (&[("TOKENS__MAX_TTL", "31days")], "at most 30days"),
+            (&[("TOKENS__MAX_TTL", "31days")], "at most 30d"),
             (&[("KEYS__ROTATE_EVERY", "1h")], "must be longer than keys.publish_before = 1h"),
             (&[("KEYS__ROTATE_EVERY", "65m")], "would keep 23 old keys published; at most 16"),
             (&[("LISTEN__PUBLIC", "0.0.0.0:8080")], "off-behind-proxy"),
@@ -453,5 +455,17 @@ mod tests {
         assert_eq!(listen(&[]).admin_url_at("[::]:9".parse().unwrap()), "http://[::1]:9");
         let named = listen(&[("EDI__LISTEN__ADMIN_URL", "https://admin.example/edi/")]);
         assert_eq!(named.admin_url_at("0.0.0.0:9".parse().unwrap()), "https://admin.example/edi");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_at_any_key_is_taken_or_refused_in_words(which in 0_usize..100, text in "\\PC{0,40}") {
+            let keys = defaults();
+            let key = &keys[which % keys.len()].0;
+            if let Err(problems) = load(&environment(&[(&problem::variable(key), &text)])) {
+                proptest::prop_assert!(!problems.is_empty());
+                proptest::prop_assert!(problems.iter().all(|it| !it.reason.is_empty()));
+            }
+        }
     }
 }

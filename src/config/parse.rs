@@ -8,10 +8,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use humantime::format_duration;
-
 use super::problem::{Origin, Problem};
 use super::raw::{DEFAULT_ISSUER, RawConfig, RawKeys, RawLimits, RawListen, RawStore, RawTokens};
+use super::span::{parse_span, span};
 use super::{
     Claims, Config, Engine, Issuer, Keys, Limits, Listen, Log, LogFormat, Network, Store, Telemetry, Tls, Tokens,
 };
@@ -104,12 +103,11 @@ impl Judge<'_> {
     }
 
     fn duration(&mut self, key: &str, text: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
-        let outcome = match humantime::parse_duration(text) {
-            Err(_) => Err("expected a duration such as 15m, 1h 30m or 30d".into()),
-            Ok(span) if span < *range.start() => Err(format!("at least {}", format_duration(*range.start()))),
-            Ok(span) if span > *range.end() => Err(format!("at most {}", format_duration(*range.end()))),
-            Ok(span) if span.subsec_nanos() != 0 => Err("expected whole seconds".into()),
-            Ok(span) => Ok(span),
+        let outcome = match parse_span(text) {
+            Err(reason) => Err(reason.to_owned()),
+            Ok(given) if given < *range.start() => Err(format!("at least {}", span(*range.start()))),
+            Ok(given) if given > *range.end() => Err(format!("at most {}", span(*range.end()))),
+            Ok(given) => Ok(given),
         };
         self.take(key, text, outcome)
     }
@@ -192,11 +190,7 @@ impl Judge<'_> {
         if let (Some(ttl), Some(max)) = (ttl, max_ttl)
             && ttl > max
         {
-            let reason = format!(
-                "tokens.ttl = {} is longer than tokens.max_ttl = {}",
-                format_duration(ttl),
-                format_duration(max)
-            );
+            let reason = format!("tokens.ttl = {} is longer than tokens.max_ttl = {}", span(ttl), span(max));
             self.refuse("tokens.ttl", &raw.ttl, reason);
         }
         Some(Tokens { ttl: ttl?, max_ttl: max_ttl?, audience: audience?, default_role: default_role? })
@@ -216,8 +210,8 @@ impl Judge<'_> {
         {
             let reason = format!(
                 "keys.rotate_every = {} must be longer than keys.publish_before = {}, or no key is ready in time",
-                format_duration(rotate),
-                format_duration(publish)
+                span(rotate),
+                span(publish)
             );
             self.refuse("keys.rotate_every", &raw.rotate_every, reason);
         } else if let (Some(rotate), Some(tokens)) = (rotate_every, tokens) {
@@ -227,8 +221,8 @@ impl Judge<'_> {
                 let reason = format!(
                     "with tokens.max_ttl = {} a rotation every {} would keep {kept} old keys published; at most \
                      {MAX_OLD_KEYS}: rotate less often or lower tokens.max_ttl",
-                    format_duration(tokens.max_ttl),
-                    format_duration(rotate)
+                    span(tokens.max_ttl),
+                    span(rotate)
                 );
                 self.refuse("keys.rotate_every", &raw.rotate_every, reason);
             }

@@ -1,1 +1,13 @@
+//! The one test binary: edi from outside, over HTTP and as a program. Nothing has to run beforehand.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test's helpers end the test as its own lines do"
+)]
+
+mod cli_admin;
+mod cli_program;
+mod cli_token;
+mod support;

@@ -1,0 +1,363 @@
+//! The admin API as the commands see it: paths in, JSON out, and errors that say what to do next.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::Value;
+use url::Url;
+
+use super::credentials::Credentials;
+use super::exchange::{self, Answer};
+use super::issuer;
+use super::output::printable;
+use super::{Exit, Failure};
+use crate::model::scope::AdminScope;
+use crate::secret::Secret;
+
+/// Where the admin API is and who asks.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Server")]
+pub(super) struct ApiFlags {
+    /// The operator's credentials [default: keys/operator.json]
+    #[arg(long, value_name = "FILE", env = "EDI_CREDENTIALS", hide_env_values = true)]
+    credentials: Option<PathBuf>,
+    /// The admin API's URL [default: the one in the credentials]
+    #[arg(long, value_name = "URL", env = "EDI_SERVER", hide_env_values = true)]
+    server: Option<String>,
+}
+
+/// The admin API, as one operator.
+pub(super) struct Api {
+    credentials: Credentials,
+    server: Url,
+    token: Option<(String, Secret)>,
+    /// Scopes that would do, best first: the token is asked for with the first that is granted.
+    wanted: Vec<String>,
+}
+
+/// What a command needs: any one of these, the narrowest first.
+pub(super) type Needs = &'static [AdminScope];
+
+impl Api {
+    /// Reads the credentials; asks nobody yet.
+    pub(super) fn new(flags: &ApiFlags, needs: Needs) -> Result<Self, Failure> {
+        let credentials = Credentials::read(flags.credentials.as_deref())?;
+        let server = flags.server.as_deref().unwrap_or(&credentials.admin);
+        let url = Url::parse(server).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let Some(server) = url else {
+            return Err(Failure::new(Exit::Usage, "EDI_SERVER (--server) is no URL")
+                .hint("write it as http://127.0.0.1:8081 or https://edi-admin.example.com"));
+        };
+        let wanted = needs.iter().map(ToString::to_string).collect();
+        Ok(Self { credentials, server, token: None, wanted })
+    }
+
+    /// Asks for these admin scopes as well: who grants a right shows that they hold it.
+    pub(super) fn also_wanting(mut self, scopes: &[AdminScope]) -> Self {
+        for wanted in &mut self.wanted {
+            for scope in scopes.iter().map(|scope| scope.name()) {
+                if !wanted.split(' ').any(|name| name == scope) {
+                    wanted.push(' ');
+                    wanted.push_str(scope);
+                }
+            }
+        }
+        self
+    }
+
+    /// The issuer that goes with the credentials.
+    pub(super) fn issuer(&self) -> &crate::config::Issuer {
+        &self.credentials.issuer
+    }
+
+    /// Reads one thing.
+    pub(super) async fn get(&mut self, path: &[&str]) -> Result<Value, Failure> {
+        Ok(self.get_versioned(path).await?.0)
+    }
+
+    /// Reads one thing with its `ETag`, if it has one.
+    pub(super) async fn get_versioned(&mut self, path: &[&str]) -> Result<(Value, Option<String>), Failure> {
+        let url = self.url(path, &[]);
+        let answer = self.call(&Method::GET, url, None, None).await?;
+        let etag = answer.etag.clone();
+        Ok((self.body(&answer)?, etag))
+    }
+
+    /// Reads a collection to its end.
+    pub(super) async fn list(&mut self, path: &[&str], query: &[(&str, &str)]) -> Result<Vec<Value>, Failure> {
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let mut query = query.to_vec();
+            query.push(("limit", "100"));
+            query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+            let url = self.url(path, &query);
+            let answer = self.call(&Method::GET, url, None, None).await?;
+            let mut page: Value = self.body(&answer)?;
+            match page.get_mut("items").map(Value::take) {
+                Some(Value::Array(more)) => items.extend(more),
+                _ => return Err(self.stranger(answer.status)),
+            }
+            let next = page.get("next_cursor").and_then(Value::as_str).map(ToOwned::to_owned);
+            if next.is_none() || next == cursor {
+                return Ok(items);
+            }
+            cursor = next;
+        }
+    }
+
+    /// Makes something.
+    pub(super) async fn post(&mut self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        let url = self.url(path, &[]);
+        let answer = self.call(&Method::POST, url, Some(body), None).await?;
+        self.body(&answer)
+    }
+
+    /// Changes something (RFC 7396), on condition that it is still the version read.
+    pub(super) async fn patch(&mut self, path: &[&str], body: &Value, etag: Option<&str>) -> Result<Value, Failure> {
+        let url = self.url(path, &[]);
+        let answer = self.call(&Method::PATCH, url, Some(body), etag).await?;
+        self.body(&answer)
+    }
+
+    /// Removes something.
+    pub(super) async fn delete(&mut self, path: &[&str]) -> Result<(), Failure> {
+        let url = self.url(path, &[]);
+        self.call(&Method::DELETE, url, None, None).await.map(|_| ())
+    }
+
+    fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
+        let mut url = self.server.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            // `push` escapes whatever an id may hold.
+            segments.pop_if_empty().extend(["admin", "v1"]).extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    /// One call. When the token does not reach far enough, a second one with the scope the answer names.
+    async fn call(
+        &mut self,
+        method: &Method,
+        url: Url,
+        body: Option<&Value>,
+        etag: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let answer = self.call_once(method, url.clone(), body, etag).await?;
+        if answer.status == 403 && self.step_up(&answer).await {
+            let answer = self.call_once(method, url, body, etag).await?;
+            return if answer.is_success() { Ok(answer) } else { Err(self.problem(&answer)) };
+        }
+        if answer.is_success() { Ok(answer) } else { Err(self.problem(&answer)) }
+    }
+
+    async fn call_once(
+        &mut self,
+        method: &Method,
+        url: Url,
+        body: Option<&Value>,
+        etag: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        if self.token.is_none() {
+            self.token = Some(self.any_token().await?);
+        }
+        let mut request = exchange::request(method.clone(), url.as_str())?.header("accept", "application/json");
+        if let Some((_, token)) = &self.token {
+            request = request.bearer_auth(token.expose());
+        }
+        if let Some(etag) = etag {
+            request = request.header("if-match", etag);
+        }
+        if let Some(body) = body {
+            let kind = if *method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+            request = request.header("content-type", kind).body(body.to_string());
+        }
+        let who = format!("edi's admin API at {}", self.server);
+        exchange::send(request, &who, "is it running? start it with `edi serve`, or set EDI_SERVER (--server)").await
+    }
+
+    /// A token with the first of the wanted scopes that the operator holds.
+    async fn any_token(&self) -> Result<(String, Secret), Failure> {
+        let mut last = None;
+        for scope in &self.wanted {
+            match self.token_for(scope).await {
+                Ok(token) => return Ok((scope.clone(), token)),
+                Err(refusal) if refusal.code == "invalid_scope" => last = Some(refusal.failure),
+                Err(refusal) => return Err(self.explain(refusal)),
+            }
+        }
+        let failure = last.unwrap_or_else(|| Failure::new(Exit::Usage, "this command asks for no scope"));
+        Err(self.lacking(&self.wanted.join(" or "), failure.message))
+    }
+
+    async fn token_for(&self, scope: &str) -> Result<Secret, issuer::Refusal> {
+        let Credentials { issuer, client_id, client_secret, .. } = &self.credentials;
+        let endpoint = issuer.endpoint("/oauth2/token");
+        let answer = issuer::token(issuer, &endpoint, client_id, client_secret, &[("scope", scope)]).await?;
+        Ok(Secret::new(answer.get("access_token").and_then(Value::as_str).unwrap_or_default().to_owned()))
+    }
+
+    /// Gets a token with the scope that the refusal names, or with everything. Says whether it got one.
+    async fn step_up(&mut self, refused: &Answer) -> bool {
+        let held = self.token.as_ref().map(|(scope, _)| scope.clone()).unwrap_or_default();
+        let named = refused.challenge.as_deref().and_then(challenged_scope);
+        for scope in named.into_iter().chain([AdminScope::Admin.name().to_owned()]) {
+            if scope != held
+                && let Ok(token) = self.token_for(&scope).await
+            {
+                self.token = Some((scope, token));
+                return true;
+            }
+        }
+        false
+    }
+
+    fn explain(&self, refusal: issuer::Refusal) -> Failure {
+        let path = self.credentials.path.display();
+        match refusal.code.as_str() {
+            "invalid_client" => Failure {
+                hint: Some(format!(
+                    "the credentials at {path} no longer fit: set EDI_CREDENTIALS to others, or make new ones where \
+                     edi's store is with `edi recover`"
+                )),
+                ..refusal.failure
+            },
+            _ => refusal.failure,
+        }
+    }
+
+    fn lacking(&self, scope: &str, message: impl Into<String>) -> Failure {
+        let id = &self.credentials.client_id;
+        Failure::new(Exit::Denied, message).hint(format!(
+            "{id} lacks {scope}; an operator with edi:admin grants it: `edi client update {id} --add-scope SCOPE`"
+        ))
+    }
+
+    fn body(&self, answer: &Answer) -> Result<Value, Failure> {
+        answer.json().ok_or_else(|| self.stranger(answer.status))
+    }
+
+    /// Somebody answered who is not edi's admin API.
+    fn stranger(&self, status: u16) -> Failure {
+        let message = format!("{} answers {status}, but not as edi's admin API does", self.server);
+        Failure::new(Exit::Failed, message).hint("set EDI_SERVER (--server) to the admin listener's URL")
+    }
+
+    fn problem(&self, answer: &Answer) -> Failure {
+        let Some(body) = answer.json::<Value>().filter(|body| body.get("title").or(body.get("detail")).is_some())
+        else {
+            return match answer.status {
+                401 | 403 => self.refused(answer, "the admin API refuses the token".into()),
+                429 | 503 => {
+                    Failure::new(Exit::Unavailable, format!("{} is busy", self.server)).hint(issuer::again(answer))
+                }
+                status => self.stranger(status),
+            };
+        };
+        let mut message = problem_text(&body);
+        let id = body.get("request_id").and_then(Value::as_str).or(answer.request_id.as_deref());
+        if let Some(id) = id {
+            message = format!("{message}\n  request id: {}", printable(id));
+        }
+        match answer.status {
+            401 | 403 => self.refused(answer, message),
+            404 => Failure::new(Exit::Failed, message).hint("see what there is with the command's `list`"),
+            409 => Failure::new(Exit::Failed, message).hint("look at it as it is now with the command's `show`"),
+            412 => Failure::new(Exit::Failed, message).hint("somebody changed it meanwhile: look at it and try again"),
+            429 | 502..=504 => Failure::new(Exit::Unavailable, message).hint(issuer::again(answer)),
+            500.. => Failure::new(Exit::Failed, message).hint("the server's log says why under the request id"),
+            _ => Failure::new(Exit::Failed, message),
+        }
+    }
+
+    fn refused(&self, answer: &Answer, message: String) -> Failure {
+        match answer.challenge.as_deref().and_then(challenged_scope) {
+            Some(scope) if answer.status == 403 => self.lacking(&scope, message),
+            _ if answer.status == 403 => Failure::new(Exit::Denied, message),
+            _ => Failure::new(Exit::Denied, message).hint(format!(
+                "the token of {} is not for this server: do EDI_SERVER and the credentials at {} belong together?",
+                self.credentials.issuer,
+                self.credentials.path.display()
+            )),
+        }
+    }
+}
+
+/// `scope` of a Bearer challenge (RFC 6750 §3).
+fn challenged_scope(challenge: &str) -> Option<String> {
+    let (_, rest) = challenge.split_once("scope=\"")?;
+    let (scope, _) = rest.split_once('"')?;
+    (!scope.is_empty()).then(|| printable(scope))
+}
+
+/// A problem document (RFC 9457) in words: title, detail, then a line for each field that is wrong.
+fn problem_text(body: &Value) -> String {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(printable);
+    let mut message = match (text(body.get("title")), text(body.get("detail"))) {
+        (Some(title), Some(detail)) if title != detail => format!("{title}: {detail}"),
+        (title, detail) => detail.or(title).unwrap_or_default(),
+    };
+    let mut line = |name: Option<String>, why: Option<String>| {
+        let shown = [name, why].into_iter().flatten().collect::<Vec<_>>().join(": ");
+        message = format!("{message}\n  {shown}");
+    };
+    match body.get("errors").or(body.get("fields")) {
+        Some(Value::Array(errors)) => {
+            for error in errors {
+                let first = |keys: &[&str]| keys.iter().find_map(|key| text(error.get(*key)));
+                let name = first(&["field", "name", "pointer", "parameter"]);
+                line(name, first(&["detail", "reason", "message"]).or_else(|| text(Some(error))));
+            }
+        }
+        Some(Value::Object(errors)) => {
+            for (name, why) in errors {
+                line(Some(printable(name)), text(Some(why)));
+            }
+        }
+        _ => {
+            if let Some(name) = text(body.get("field")) {
+                line(Some("field".into()), Some(name));
+            }
+        }
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_challenge_names_the_scope() {
+        for (challenge, scope) in [
+            (r#"Bearer realm="edi", error="insufficient_scope", scope="edi:clients""#, Some("edi:clients")),
+            (r#"Bearer scope="""#, None),
+            ("Bearer", None),
+            (r#"Bearer scope="open"#, None),
+        ] {
+            assert_eq!(challenged_scope(challenge).as_deref(), scope, "{challenge}");
+        }
+    }
+
+    #[test]
+    fn problem_documents_are_told_field_by_field() {
+        for (body, text) in [
+            (json!({ "title": "Conflict", "detail": "svc exists" }), "Conflict: svc exists"),
+            (json!({ "title": "Not Found" }), "Not Found"),
+            (
+                json!({ "title": "Invalid", "errors": [{ "field": "roles[0]", "detail": "no role" }, "odd"] }),
+                "Invalid\n  roles[0]: no role\n  odd",
+            ),
+            (json!({ "title": "Invalid", "errors": { "paths": "no slash" } }), "Invalid\n  paths: no slash"),
+            (json!({ "detail": "a\u{1b}b", "field": "client_id" }), "a\\u{1b}b\n  field: client_id"),
+        ] {
+            assert_eq!(problem_text(&body), text);
+        }
+    }
+}

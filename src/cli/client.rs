@@ -1,0 +1,372 @@
+//! `edi client`: registered services.
+
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use super::api::{Api, ApiFlags, Needs};
+use super::client_secret;
+use super::input::{confirm, secret_from_stdin};
+use super::set::Change;
+use super::table::{Table, facts};
+use super::{Exit, Failure, Output, parse, view};
+use crate::model::algorithm::Algorithm;
+use crate::model::id::ClientId;
+use crate::model::scope::{AdminScope, Role};
+
+const READ: Needs = &[AdminScope::Read, AdminScope::Clients];
+pub(super) const WRITE: Needs = &[AdminScope::Clients];
+
+/// Registered services: who may ask for tokens, and for which roles.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Register a client; prints its secret once
+    Create(Create),
+    /// All clients
+    #[command(visible_alias = "ls")]
+    List(List),
+    /// One client with its secrets' names, never the secrets
+    Show(One),
+    /// Change a client; taking a role away revokes its tokens that hold it
+    Update(Box<Update>),
+    /// Let a disabled client in again
+    Enable(One),
+    /// Keep a client out and revoke its tokens
+    Disable(Ending),
+    /// Remove a client and revoke its tokens
+    #[command(visible_alias = "rm")]
+    Delete(Ending),
+    #[command(alias = "secrets")]
+    Secret(client_secret::Args),
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  edi client create fraud-caller --role fraud
+  edi client create gateway --scope edi:introspect --json
+  edi client create old-service --role fraud --secret-stdin < secret.txt")]
+struct Create {
+    /// The client id: a letter or digit, then letters, digits, dots, underscores, hyphens
+    id: ClientId,
+    /// A name for people
+    #[arg(long)]
+    name: Option<String>,
+    /// A role it may ask for; repeatable [default: the configured default role]
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<Role>,
+    /// A right over edi itself, such as edi:introspect; repeatable
+    #[arg(long = "scope", value_name = "edi:SCOPE")]
+    scopes: Vec<AdminScope>,
+    /// An audience it may name beside those of its roles' deployments; repeatable
+    #[arg(long = "audience", value_parser = parse::audience)]
+    audiences: Vec<String>,
+    /// Lifetime of its tokens, such as 10m [default: tokens.ttl]
+    #[arg(long, value_name = "DURATION", value_parser = parse::lifetime)]
+    lifetime: Option<u32>,
+    /// The one way it sends its secret [default: either]
+    #[arg(long, value_name = "METHOD")]
+    auth_method: Option<AuthMethod>,
+    /// The algorithm its tokens are signed with [default: the first of keys.algorithms]
+    #[arg(long)]
+    alg: Option<Algorithm>,
+    /// Take the secret, or its PHC string, from standard input instead of making one
+    #[arg(long)]
+    secret_stdin: bool,
+    #[command(flatten)]
+    api: ApiFlags,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum AuthMethod {
+    /// HTTP Basic
+    Basic,
+    /// In the form
+    Post,
+}
+
+impl AuthMethod {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Basic => "client_secret_basic",
+            Self::Post => "client_secret_post",
+        }
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+struct List {
+    #[command(flatten)]
+    api: ApiFlags,
+}
+
+#[derive(Debug, ClapArgs)]
+struct One {
+    /// The client id
+    id: ClientId,
+    #[command(flatten)]
+    api: ApiFlags,
+}
+
+#[derive(Debug, ClapArgs)]
+struct Ending {
+    /// The client id
+    id: ClientId,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Say what would happen, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    api: ApiFlags,
+}
+
+#[derive(Debug, ClapArgs)]
+struct Update {
+    /// The client id
+    id: ClientId,
+    /// A name for people; empty: none
+    #[arg(long)]
+    name: Option<String>,
+    /// The roles it may ask for, instead of those it has; repeatable
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<Role>,
+    /// One more role; repeatable
+    #[arg(long = "add-role", value_name = "ROLE", conflicts_with = "roles")]
+    add_roles: Vec<Role>,
+    /// One role less; repeatable
+    #[arg(long = "remove-role", value_name = "ROLE", conflicts_with = "roles")]
+    remove_roles: Vec<Role>,
+    /// Its rights over edi, instead of those it has; repeatable
+    #[arg(long = "scope", value_name = "edi:SCOPE")]
+    scopes: Vec<AdminScope>,
+    /// One more right; repeatable
+    #[arg(long = "add-scope", value_name = "edi:SCOPE", conflicts_with = "scopes")]
+    add_scopes: Vec<AdminScope>,
+    /// One right less; repeatable
+    #[arg(long = "remove-scope", value_name = "edi:SCOPE", conflicts_with = "scopes")]
+    remove_scopes: Vec<AdminScope>,
+    /// The audiences it may name, instead of those it has; repeatable
+    #[arg(long = "audience", value_parser = parse::audience)]
+    audiences: Vec<String>,
+    /// One more audience; repeatable
+    #[arg(long = "add-audience", value_name = "AUDIENCE", value_parser = parse::audience, conflicts_with = "audiences")]
+    add_audiences: Vec<String>,
+    /// One audience less; repeatable
+    #[arg(long = "remove-audience", value_name = "AUDIENCE", conflicts_with = "audiences")]
+    remove_audiences: Vec<String>,
+    /// Lifetime of its tokens, such as 10m; `default`: tokens.ttl
+    #[arg(long, value_name = "DURATION", value_parser = parse::or_default::<parse::Lifetime>)]
+    lifetime: Option<parse::OrDefault<parse::Lifetime>>,
+    /// The algorithm its tokens are signed with; `default`: the first of keys.algorithms
+    #[arg(long, value_parser = parse::or_default::<Algorithm>)]
+    alg: Option<parse::OrDefault<Algorithm>>,
+    #[command(flatten)]
+    api: ApiFlags,
+}
+
+/// Does it.
+pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    match args.command {
+        Command::Create(it) => create(it, output).await,
+        Command::List(it) => list(&it, output).await,
+        Command::Show(it) => {
+            let client = Api::new(&it.api, READ)?.get(&["clients", it.id.as_str()]).await?;
+            show(&client, output)
+        }
+        Command::Update(it) => update(*it, output).await,
+        Command::Enable(it) => {
+            let mut api = Api::new(&it.api, WRITE)?;
+            let client = api.patch(&["clients", it.id.as_str()], &json!({ "state": "enabled" }), None).await?;
+            done(&client, &format!("{} is enabled", it.id), output)
+        }
+        Command::Disable(it) => disable(it, output).await,
+        Command::Delete(it) => delete(it, output).await,
+        Command::Secret(it) => client_secret::run(it, output).await,
+    }
+}
+
+async fn create(it: Create, output: Output) -> Result<(), Failure> {
+    let mut body = Map::new();
+    body.insert("client_id".into(), it.id.as_str().into());
+    let mut put = |key: &str, value: Option<Value>| value.map(|value| body.insert(key.into(), value));
+    let some = |list: Value| Some(list).filter(|list| list.as_array().is_some_and(|items| !items.is_empty()));
+    put("client_name", it.name.map(Value::from));
+    put("token_endpoint_auth_method", it.auth_method.map(|method| method.name().into()));
+    put("roles", some(json!(it.roles)));
+    put("admin_scopes", some(json!(it.scopes)));
+    put("audiences", some(json!(it.audiences)));
+    put("access_token_lifetime", it.lifetime.map(Value::from));
+    put("access_token_signing_alg", it.alg.map(|alg| alg.name().into()));
+    if it.secret_stdin {
+        put("client_secret", Some(secret_from_stdin("client secret")?.expose().into()));
+    }
+    let mut api = Api::new(&it.api, WRITE)?.also_wanting(&it.scopes);
+    let client = api.post(&["clients"], &body.into()).await?;
+    if output.json {
+        return output.json(&client);
+    }
+    output.line(format!("{} client {} is registered", output.good("ok"), it.id))?;
+    let secret = view::text(&client, "client_secret");
+    let mut rows = vec![("client_id", it.id.to_string())];
+    if !secret.is_empty() {
+        rows.push(("client_secret", secret.clone()));
+    }
+    for (name, key) in [("roles", "roles"), ("scopes", "admin_scopes"), ("audiences", "audiences")] {
+        let value = view::text(&client, key);
+        if !value.is_empty() {
+            rows.push((name, value));
+        }
+    }
+    output.line(facts(&rows))?;
+    let endpoint = api.issuer().endpoint("/oauth2/token");
+    if secret.is_empty() {
+        output.note(format!(
+            "\nget a token (curl asks for the secret):\n  curl -u {} -d grant_type=client_credentials {endpoint}",
+            it.id
+        ));
+    } else {
+        output.note("\nThe secret is shown once: edi keeps only what it needs to check it. Get a token with it:");
+        output.note(format!("  curl -u '{}:{secret}' -d grant_type=client_credentials {endpoint}", it.id));
+    }
+    Ok(())
+}
+
+async fn list(it: &List, output: Output) -> Result<(), Failure> {
+    let clients = Api::new(&it.api, READ)?.list(&["clients"], &[]).await?;
+    if output.json {
+        return output.json(&clients);
+    }
+    let mut table = Table::new(&["CLIENT", "NAME", "STATE", "ROLES", "SCOPES", "SECRETS", "UPDATED"]);
+    for client in &clients {
+        let secrets = client.get("secrets").and_then(Value::as_array).map_or(0, Vec::len);
+        let cell = |key| view::text(client, key);
+        table.row([
+            cell("client_id"),
+            cell("client_name"),
+            cell("state"),
+            cell("roles"),
+            cell("admin_scopes"),
+            secrets.to_string(),
+            cell("updated_at"),
+        ]);
+    }
+    if table.is_empty() {
+        output.note("no clients; register one with `edi client create ID --role ROLE`");
+        return Ok(());
+    }
+    output.line(table.render(output))
+}
+
+fn show(client: &Value, output: Output) -> Result<(), Failure> {
+    if output.json {
+        return output.json(client);
+    }
+    let text = |key| view::text(client, key);
+    let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
+    output.line(facts(&[
+        ("client_id", text("client_id")),
+        ("name", text("client_name")),
+        ("state", text("state")),
+        ("roles", text("roles")),
+        ("scopes", text("admin_scopes")),
+        ("audiences", text("audiences")),
+        ("lifetime", or(view::seconds(client, "access_token_lifetime"), "tokens.ttl")),
+        ("signed with", or(text("access_token_signing_alg"), "the first of keys.algorithms")),
+        ("proves itself", or(text("token_endpoint_auth_method"), "client_secret_basic or client_secret_post")),
+        ("created", text("created_at")),
+        ("updated", text("updated_at")),
+    ]))?;
+    let secrets = client_secret::table(client);
+    if secrets.is_empty() { Ok(()) } else { output.line(format!("\n{}", secrets.render(output))) }
+}
+
+fn done(client: &Value, text: &str, output: Output) -> Result<(), Failure> {
+    if output.json { output.json(client) } else { output.line(format!("{} {text}", output.good("ok"))) }
+}
+
+async fn update(it: Update, output: Output) -> Result<(), Failure> {
+    let path = ["clients", it.id.as_str()];
+    let mut granted = it.scopes.clone();
+    granted.extend(&it.add_scopes);
+    let mut api = Api::new(&it.api, WRITE)?.also_wanting(&granted);
+    let mut patch = Map::new();
+    if let Some(name) = &it.name {
+        patch.insert("client_name".into(), Some(name.as_str()).filter(|name| !name.is_empty()).into());
+    }
+    if let Some(lifetime) = &it.lifetime {
+        patch.insert("access_token_lifetime".into(), lifetime.as_ref().map(|lifetime| lifetime.0).into());
+    }
+    if let Some(alg) = &it.alg {
+        patch.insert("access_token_signing_alg".into(), alg.as_ref().map(|alg| alg.name()).into());
+    }
+    let roles = Change { key: "roles", set: &it.roles, add: &it.add_roles, remove: &it.remove_roles };
+    let scopes = Change { key: "admin_scopes", set: &it.scopes, add: &it.add_scopes, remove: &it.remove_scopes };
+    let audiences =
+        Change { key: "audiences", set: &it.audiences, add: &it.add_audiences, remove: &it.remove_audiences };
+    let mut etag = None;
+    if !(roles.is_empty() && scopes.is_empty() && audiences.is_empty()) {
+        let (current, version) = api.get_versioned(&path).await?;
+        etag = version;
+        let mut change = |key: &str, applied: Option<(Value, Vec<String>)>| {
+            if let Some((list, missing)) = applied {
+                patch.insert(key.into(), list);
+                for item in missing {
+                    output.note(format!("note: {} does not hold {item}", it.id));
+                }
+            }
+        };
+        change("roles", (!roles.is_empty()).then(|| roles.apply(&current)));
+        change("admin_scopes", (!scopes.is_empty()).then(|| scopes.apply(&current)));
+        change("audiences", (!audiences.is_empty()).then(|| audiences.apply(&current)));
+    }
+    if patch.is_empty() {
+        return Err(Failure::new(Exit::Usage, "nothing to change").hint("see `edi client update --help`"));
+    }
+    let client = api.patch(&path, &patch.into(), etag.as_deref()).await?;
+    if output.json {
+        return output.json(&client);
+    }
+    output.line(format!("{} {} is changed", output.good("ok"), it.id))?;
+    show(&client, output)
+}
+
+async fn disable(it: Ending, output: Output) -> Result<(), Failure> {
+    let path = ["clients", it.id.as_str()];
+    if it.dry_run {
+        let client = Api::new(&it.api, READ)?.get(&path).await?;
+        return would(&client, "disable", output);
+    }
+    confirm(&format!("Disable {} and revoke its tokens?", it.id), it.yes)?;
+    let client = Api::new(&it.api, WRITE)?.patch(&path, &json!({ "state": "disabled" }), None).await?;
+    done(&client, &format!("{} is disabled, its tokens are revoked", it.id), output)
+}
+
+async fn delete(it: Ending, output: Output) -> Result<(), Failure> {
+    let path = ["clients", it.id.as_str()];
+    if it.dry_run {
+        let client = Api::new(&it.api, READ)?.get(&path).await?;
+        return would(&client, "delete", output);
+    }
+    confirm(&format!("Delete {} for good and revoke its tokens?", it.id), it.yes)?;
+    Api::new(&it.api, WRITE)?.delete(&path).await?;
+    done(
+        &json!({ "client_id": it.id, "deleted": true }),
+        &format!("{} is deleted, its tokens are revoked", it.id),
+        output,
+    )
+}
+
+fn would(client: &Value, what: &str, output: Output) -> Result<(), Failure> {
+    if output.json {
+        return output.json(&json!({ "dry_run": true, "would": what, "client": client }));
+    }
+    output.line(format!("would {what} this client and revoke its tokens; nothing was changed"))?;
+    show(client, output)
+}

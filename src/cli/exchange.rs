@@ -1,0 +1,108 @@
+//! One HTTP exchange: a bounded answer, or a failure that says whether anybody was there.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use reqwest::{Client, Method, RequestBuilder, redirect};
+use serde::de::DeserializeOwned;
+use url::{Host, Url};
+
+use super::{Exit, Failure};
+
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// `X-Request-Id`, by which the server's log is searched.
+    pub(super) request_id: Option<String>,
+    /// `WWW-Authenticate`.
+    pub(super) challenge: Option<String>,
+    /// `Retry-After`.
+    pub(super) retry_after: Option<String>,
+    /// `ETag`.
+    pub(super) etag: Option<String>,
+    /// The body.
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as JSON; `None` for anything else.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    /// Whether the status is 2xx.
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// Starts a request. Loopback is never reached through a proxy, redirects are not followed: both could carry secrets
+/// to somebody else.
+pub(super) fn request(method: Method, url: &str) -> Result<RequestBuilder, Failure> {
+    // A second installation finds the first in place, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let url = Url::parse(url).map_err(|error| Failure::new(Exit::Usage, format!("{url} is no URL: {error}")))?;
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    let client = Client::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .timeout(Duration::from_secs(30))
+        .redirect(redirect::Policy::none())
+        .user_agent(concat!("edi/", env!("CARGO_PKG_VERSION")));
+    let client = if loopback { client.no_proxy() } else { client };
+    // Without TLS the machine's certificate authorities do not matter; a slim container may have none.
+    let client = if url.scheme() == "http" { client.tls_certs_only([]) } else { client };
+    let client = client.build().map_err(|error| {
+        Failure::new(Exit::Failed, format!("no HTTP client: {}", root_cause(&error)))
+            .hint("https needs the system's certificate authorities: install ca-certificates, or set SSL_CERT_FILE")
+    })?;
+    Ok(client.request(method, url))
+}
+
+/// Sends it and reads the whole answer. `next` is what to do when nobody answers.
+pub(super) async fn send(request: RequestBuilder, who: &str, next: &str) -> Result<Answer, Failure> {
+    let lost = |error: &reqwest::Error| {
+        let what = if error.is_timeout() {
+            "does not answer in time".to_owned()
+        } else {
+            format!("cannot be reached: {}", root_cause(error))
+        };
+        Failure::new(Exit::Unavailable, format!("{who} {what}")).hint(next)
+    };
+    let mut response = request.send().await.map_err(|error| lost(&error.without_url()))?;
+    let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+    let mut answer = Answer {
+        status: response.status().as_u16(),
+        request_id: header("x-request-id"),
+        challenge: header("www-authenticate"),
+        retry_after: header("retry-after"),
+        etag: header("etag"),
+        body: Vec::new(),
+    };
+    while let Some(chunk) = response.chunk().await.map_err(|error| lost(&error.without_url()))? {
+        if answer.body.len() + chunk.len() > MAX_ANSWER {
+            return Err(Failure::new(Exit::Failed, format!("{who} sent more than 16 MiB")));
+        }
+        answer.body.extend_from_slice(&chunk);
+    }
+    Ok(answer)
+}
+
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    let mut text = error.to_string();
+    while let Some(inner) = cause {
+        text = inner.to_string();
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,59 @@
+//! What a command asks for: secrets from standard input, never from an argument that `ps` shows; and a yes.
+
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+
+use super::{Exit, Failure};
+use crate::secret::Secret;
+
+/// The longest secret or token that is read, in bytes.
+const MAX_SECRET: u64 = 64 * 1024;
+
+/// Reads a secret or token from standard input, without the line break at its end.
+///
+/// # Errors
+/// When standard input is a terminal, where it would be echoed; when it holds nothing, too much, or no text.
+pub(super) fn secret_from_stdin(what: &str) -> Result<Secret, Failure> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        return Err(Failure::new(Exit::Usage, format!("the {what} is read from standard input, which is a terminal"))
+            .hint("pipe it in, e.g. `edi … < file`, so that it shows nowhere"));
+    }
+    let mut text = String::new();
+    let read = stdin.lock().take(MAX_SECRET + 1).read_to_string(&mut text);
+    let secret = Secret::new(text);
+    let trimmed = secret.expose().trim_end_matches('\n').trim_end_matches('\r');
+    match read {
+        Err(_) => Err(Failure::new(Exit::Data, format!("the {what} on standard input is not text"))),
+        Ok(length) if length as u64 > MAX_SECRET => {
+            Err(Failure::new(Exit::Data, format!("the {what} on standard input is longer than 64 KiB")))
+        }
+        Ok(_) if trimmed.is_empty() => {
+            Err(Failure::new(Exit::Data, format!("standard input is empty where a {what} was expected")))
+        }
+        Ok(_) => Ok(Secret::new(trimmed.to_owned())),
+    }
+}
+
+/// Asks before something that cannot be taken back.
+///
+/// # Errors
+/// When the answer is not yes, or nobody can be asked.
+pub(super) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(Failure::new(Exit::Usage, format!("{question} Nobody is there to ask."))
+            .hint("pass --yes if that is what you want"));
+    }
+    let mut stderr = io::stderr().lock();
+    write!(stderr, "{question} [y/N] ")?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Failed, "nothing was changed"))
+    }
+}

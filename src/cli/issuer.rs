@@ -1,0 +1,153 @@
+//! The way to an issuer that any client goes: discovery (RFC 8414 §3), a token (RFC 6749 §4.4), the key set (RFC 7517).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::Value;
+use url::form_urlencoded::byte_serialize;
+
+use super::exchange::{self, Answer};
+use super::output::printable;
+use super::{Exit, Failure};
+use crate::config::Issuer;
+use crate::secret::Secret;
+
+const NEXT: &str = "is it running? start it with `edi serve`, or point EDI_ISSUER (--issuer) at the right one";
+
+/// What discovery says, as far as the command line needs it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Metadata {
+    issuer: String,
+    pub(super) token_endpoint: Option<String>,
+    pub(super) jwks_uri: Option<String>,
+}
+
+/// Why there is no token.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// RFC 6749 §5.2's `error`.
+    pub(super) code: String,
+    /// What to tell the person.
+    pub(super) failure: Failure,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self { code: String::new(), failure }
+    }
+}
+
+/// Fetches the metadata of `issuer`, and sees to it that it is this issuer's (RFC 8414 §3.3).
+pub(super) async fn discover(issuer: &Issuer) -> Result<Metadata, Failure> {
+    let mut answer = get(issuer, &issuer.metadata_url()).await?;
+    if answer.status == 404 {
+        answer = get(issuer, &issuer.endpoint("/.well-known/openid-configuration")).await?;
+    }
+    let wrong = |what: String| {
+        Failure::new(Exit::Failed, format!("{issuer} is no issuer that can be used: {what}"))
+            .hint("the issuer is the text that `iss` carries: see `issuer` in edi's configuration")
+    };
+    let Some(metadata) = answer.json::<Metadata>().filter(|_| answer.is_success()) else {
+        return Err(wrong(format!("its discovery document answers {} without metadata", answer.status)));
+    };
+    if metadata.issuer != issuer.as_str() {
+        return Err(wrong(format!("it calls itself {}", printable(&metadata.issuer))));
+    }
+    for endpoint in [&metadata.token_endpoint, &metadata.jwks_uri].into_iter().flatten() {
+        if issuer.as_str().starts_with("https:") && !endpoint.starts_with("https:") {
+            return Err(wrong(format!("its endpoint {} is not https", printable(endpoint))));
+        }
+    }
+    Ok(metadata)
+}
+
+/// Fetches the published keys.
+pub(super) async fn keys(issuer: &Issuer) -> Result<Vec<Value>, Failure> {
+    let metadata = discover(issuer).await?;
+    let url = metadata.jwks_uri.unwrap_or_else(|| issuer.endpoint("/.well-known/jwks.json"));
+    let answer = get(issuer, &url).await?;
+    key_set(answer.json().filter(|_| answer.is_success())).ok_or_else(|| {
+        Failure::new(Exit::Failed, format!("{} answers {} without a key set", printable(&url), answer.status))
+    })
+}
+
+/// The keys of a JWK set.
+pub(super) fn key_set(document: Option<Value>) -> Option<Vec<Value>> {
+    Some(document?.get("keys")?.as_array()?.clone())
+}
+
+/// Gets a token by client credentials. The secret goes by Basic.
+pub(super) async fn token(
+    issuer: &Issuer,
+    endpoint: &str,
+    client_id: &str,
+    client_secret: &Secret,
+    parameters: &[(&str, &str)],
+) -> Result<Value, Refusal> {
+    // RFC 6749 §2.3.1: both are form-encoded (Appendix B) before they are joined.
+    let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = Secret::new(format!("{}:{}", encode(client_id), encode(client_secret.expose())));
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "client_credentials").extend_pairs(parameters);
+    let request = exchange::request(Method::POST, endpoint)?
+        .header("authorization", format!("Basic {}", STANDARD.encode(pair.expose())))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("accept", "application/json")
+        .body(form.finish());
+    let answer = exchange::send(request, &format!("the issuer {issuer}"), NEXT).await?;
+    match answer.json::<Value>() {
+        Some(body) if answer.is_success() && body.get("access_token").is_some_and(Value::is_string) => Ok(body),
+        body => Err(refusal(issuer, client_id, &answer, &body.unwrap_or_default())),
+    }
+}
+
+async fn get(issuer: &Issuer, url: &str) -> Result<Answer, Failure> {
+    let request = exchange::request(Method::GET, url)?.header("accept", "application/json");
+    exchange::send(request, &format!("the issuer {issuer}"), NEXT).await
+}
+
+fn refusal(issuer: &Issuer, client_id: &str, answer: &Answer, body: &Value) -> Refusal {
+    let text = |key: &str| body.get(key).and_then(Value::as_str).map(printable);
+    let code = text("error").unwrap_or_default();
+    let mut message = match text("error_description") {
+        Some(description) => format!("no token from {issuer} for {client_id}: {description} ({code})"),
+        None if code.is_empty() => {
+            format!("no token from {issuer}: it answers {}, not as an issuer does", answer.status)
+        }
+        None => format!("no token from {issuer} for {client_id}: {code}"),
+    };
+    if let Some(id) = &answer.request_id {
+        message = format!("{message}\n  request id: {}", printable(id));
+    }
+    let (exit, hint) = match (code.as_str(), answer.status) {
+        ("invalid_client", _) => (
+            Exit::Denied,
+            "check client id and secret; an operator sees the client with `edi client show ID` and gives it a new \
+             secret with `edi client secret add ID`"
+                .into(),
+        ),
+        ("invalid_scope", _) => (
+            Exit::Denied,
+            "ask for what the client holds: `edi client show ID` lists it, `edi client update ID --add-role ROLE` grants \
+             more"
+                .into(),
+        ),
+        ("invalid_target", _) => {
+            (Exit::Denied, "ask for an audience of the client or of its roles' deployments, or leave it out".into())
+        }
+        ("unauthorized_client", _) => (Exit::Denied, "the client may not get tokens this way".into()),
+        (_, 429 | 500..) => (Exit::Unavailable, again(answer)),
+        ("", _) => (Exit::Failed, NEXT.into()),
+        _ => (Exit::Failed, "the message above names the parameter".into()),
+    };
+    Refusal { code, failure: Failure::new(exit, message).hint(hint) }
+}
+
+/// When to come back.
+pub(super) fn again(answer: &Answer) -> String {
+    match &answer.retry_after {
+        Some(seconds) => format!("try again in {} s", printable(seconds)),
+        None => "try again shortly; the server's log says why under the request id".into(),
+    }
+}

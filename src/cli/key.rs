@@ -1,0 +1,52 @@
+//! `edi key`: the signing keys and where each is in its life.
+
+use clap::{Args as ClapArgs, Subcommand};
+use serde_json::Value;
+
+use super::api::{Api, ApiFlags, Needs};
+use super::table::Table;
+use super::{Failure, Output, view};
+use crate::model::scope::AdminScope;
+
+const READ: Needs = &[AdminScope::Read, AdminScope::Keys];
+
+/// Signing keys. When one has leaked: `edi revoke --key KID`.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// All keys with their state and dates
+    #[command(visible_alias = "ls")]
+    List(List),
+}
+
+#[derive(Debug, ClapArgs)]
+struct List {
+    #[command(flatten)]
+    api: ApiFlags,
+}
+
+/// Does it.
+pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    let Command::List(it) = args.command;
+    let keys = Api::new(&it.api, READ)?.list(&["keys"], &[]).await?;
+    if output.json {
+        return output.json(&keys);
+    }
+    output.line(table(&keys).render(output))
+}
+
+/// Keys for people.
+pub(super) fn table(keys: &[Value]) -> Table {
+    let mut table = Table::new(&["KID", "ALG", "STATE", "PUBLISHED", "SIGNS FROM", "STOPS", "UNPUBLISHED", "REVOKED"]);
+    for key in keys {
+        let columns =
+            ["kid", "algorithm", "state", "published_at", "signs_from", "stops_at", "unpublished_at", "revoked_at"];
+        table.row(columns.map(|column| view::text(key, column)));
+    }
+    table
+}

@@ -1,0 +1,307 @@
+//! The operator's commands against a server that answers as told: what is asked, what is printed, what is explained.
+
+use serde_json::{Value, json};
+
+use crate::support::fake::Fake;
+
+fn client(id: &str) -> Value {
+    json!({
+        "client_id": id, "client_name": "Fraud", "roles": ["fraud", "spam"], "admin_scopes": [], "audiences": [],
+        "access_token_lifetime": 600, "state": "enabled", "created_at": "2026-11-21T20:00:00Z",
+        "updated_at": "2026-11-21T20:00:00Z",
+        "secrets": [{ "id": "a1", "kind": "generated", "created_at": "2026-11-21T20:00:00Z" }],
+    })
+}
+
+#[actix_web::test]
+async fn creating_a_client_prints_its_secret_once_with_a_line_to_use_it() {
+    let mut made = client("svc");
+    made["client_secret"] = "edi_a1_xyz".into();
+    let fake = Fake::start().on("POST /admin/v1/clients", 201, made);
+    let run = fake.operator("client create svc --name Fraud --role fraud --role spam --lifetime 10m --alg RS256").await;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.out.contains("client_secret  edi_a1_xyz\n"), "{run:?}");
+    let curl = format!("curl -u 'svc:edi_a1_xyz' -d grant_type=client_credentials {}/oauth2/token", fake.url);
+    assert!(run.err.contains("shown once") && run.err.contains(&curl), "{run:?}");
+    let asked = &fake.asked()[0];
+    assert_eq!(
+        asked.json(),
+        json!({
+            "client_id": "svc", "client_name": "Fraud", "roles": ["fraud", "spam"], "access_token_lifetime": 600,
+            "access_token_signing_alg": "RS256",
+        })
+    );
+    assert_eq!(asked.authorization, "Bearer token-for-edi:clients");
+    assert_eq!(fake.token_forms(), ["grant_type=client_credentials&scope=edi%3Aclients"]);
+}
+
+#[actix_web::test]
+async fn json_is_the_answer_and_nothing_else() {
+    let mut made = client("svc");
+    made["client_secret"] = "edi_a1_xyz".into();
+    let fake = Fake::start().on("POST /admin/v1/clients", 201, made.clone());
+    let run = fake.operator("client create svc --json").await;
+    assert_eq!((run.json(), run.err.as_str()), (made, ""));
+    assert_eq!(fake.asked()[0].json(), json!({ "client_id": "svc" }));
+}
+
+#[actix_web::test]
+async fn a_chosen_secret_comes_from_standard_input_and_is_printed_nowhere() {
+    let fake = Fake::start().on("POST /admin/v1/clients", 201, client("svc"));
+    let run = fake.run(fake.program().stdin("hunter2 with space\n"), "client create svc --secret-stdin").await;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(fake.asked()[0].json()["client_secret"], "hunter2 with space");
+    assert!(!format!("{run:?}").contains("hunter2"));
+    let run = fake.operator("client create svc --secret-stdin").await;
+    assert_eq!((run.code, run.err.contains("standard input is empty")), (65, true), "{run:?}");
+}
+
+#[actix_web::test]
+async fn lists_are_read_to_their_end() {
+    let fake = Fake::start()
+        .on("GET /admin/v1/clients?limit=100", 200, json!({ "items": [client("a")], "next_cursor": "c/1" }))
+        .on("GET /admin/v1/clients?limit=100&cursor=c%2F1", 200, json!({ "items": [client("b")] }));
+    let run = fake.operator("client list").await;
+    assert_eq!(
+        run.out,
+        "CLIENT  NAME   STATE    ROLES        SCOPES  SECRETS  UPDATED\n\
+         a       Fraud  enabled  fraud, spam  -       1        2026-11-21T20:00:00Z\n\
+         b       Fraud  enabled  fraud, spam  -       1        2026-11-21T20:00:00Z\n"
+    );
+    let run = fake.operator("clients list --json").await;
+    assert_eq!(run.json().as_array().unwrap().len(), 2);
+}
+
+#[actix_web::test]
+async fn adding_a_role_changes_the_version_that_was_read() {
+    let fake = Fake::start().once("GET /admin/v1/clients/svc", 200, &[("etag", "\"7\"")], client("svc")).on(
+        "PATCH /admin/v1/clients/svc",
+        200,
+        client("svc"),
+    );
+    let run = fake.operator("client update svc --add-role new --remove-role spam --remove-role none --name Risk").await;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.err.contains("svc does not hold none"), "{run:?}");
+    let patch = &fake.asked()[1];
+    assert_eq!(patch.json(), json!({ "roles": ["fraud", "new"], "client_name": "Risk" }));
+    assert_eq!((patch.content_type.as_str(), patch.if_match.as_str()), ("application/merge-patch+json", "\"7\""));
+    let run = fake.operator("client update svc").await;
+    assert_eq!(run.code, 2, "{run:?}");
+}
+
+#[actix_web::test]
+async fn resetting_to_the_default_sends_null() {
+    let fake = Fake::start().on("PATCH /admin/v1/clients/svc", 200, client("svc"));
+    fake.operator("client update svc --lifetime default --alg default").await;
+    assert_eq!(fake.asked()[0].json(), json!({ "access_token_lifetime": null, "access_token_signing_alg": null }));
+}
+
+#[actix_web::test]
+async fn a_client_is_disabled_enabled_and_deleted_only_when_meant() {
+    let fake = Fake::start()
+        .on("GET /admin/v1/clients/svc", 200, client("svc"))
+        .on("PATCH /admin/v1/clients/svc", 200, client("svc"))
+        .on("DELETE /admin/v1/clients/svc", 204, Value::Null);
+    assert_eq!(fake.operator("client delete svc").await.code, 2);
+    assert!(fake.operator("client delete svc --dry-run").await.out.contains("nothing was changed"));
+    assert!(fake.asked().iter().all(|asked| asked.line.starts_with("GET")));
+    assert_eq!(fake.operator("client delete svc --yes").await.code, 0);
+    assert_eq!(fake.operator("client disable svc --yes").await.code, 0);
+    assert_eq!(fake.operator("client enable svc").await.code, 0);
+    let asked: Vec<(String, String)> = fake.asked()[1..].iter().map(|it| (it.line.clone(), it.body.clone())).collect();
+    assert_eq!(asked[0].0, "DELETE /admin/v1/clients/svc");
+    assert_eq!(asked[1].1, r#"{"state":"disabled"}"#);
+    assert_eq!(asked[2].1, r#"{"state":"enabled"}"#);
+}
+
+#[actix_web::test]
+async fn secrets_are_added_listed_and_removed() {
+    let made = json!({ "id": "b2", "name": "next", "kind": "generated", "client_secret": "edi_b2_q" });
+    let fake = Fake::start()
+        .on("POST /admin/v1/clients/svc/secrets", 201, made)
+        .on("GET /admin/v1/clients/svc", 200, client("svc"))
+        .on("DELETE /admin/v1/clients/svc/secrets/a1", 204, Value::Null);
+    let run = fake.operator("client secret add svc --name next --expires 2027-01-31T00:00:00Z").await;
+    assert!(run.out.contains("client_secret  edi_b2_q"), "{run:?}");
+    assert_eq!(fake.asked()[0].json(), json!({ "name": "next", "expires_at": "2027-01-31T00:00:00Z" }));
+    assert!(fake.operator("client secret list svc").await.out.contains("a1      -     generated"));
+    assert_eq!(fake.operator("client secret remove svc a1 --yes").await.code, 0);
+    let run = fake.operator("client secret remove svc zz --yes").await;
+    assert!(run.code == 1 && run.err.contains("`edi client secret list svc` shows the ids"), "{run:?}");
+}
+
+#[actix_web::test]
+async fn deployments_are_managed() {
+    let view = json!({ "id": "fraud", "role": "fraud", "hosts": ["fraud.example"], "paths": ["/a"] });
+    let fake = Fake::start()
+        .on("POST /admin/v1/deployments", 201, view.clone())
+        .on("GET /admin/v1/deployments/fraud", 200, view.clone())
+        .on("PATCH /admin/v1/deployments/fraud", 200, view.clone())
+        .on("GET /admin/v1/deployments?limit=100", 200, json!({ "items": [view] }))
+        .on("DELETE /admin/v1/deployments/fraud", 204, Value::Null);
+    let run = fake.operator("deployment create fraud --role fraud --host fraud.example --path /a --audience m").await;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(
+        fake.asked()[0].json(),
+        json!({ "id": "fraud", "role": "fraud", "hosts": ["fraud.example"], "paths": ["/a"], "audience": "m" })
+    );
+    assert!(fake.operator("deployment list").await.out.contains("fraud       fraud  fraud.example  /a"));
+    fake.run(fake.program(), "deployment update fraud --add-path /b --audience=").await;
+    assert_eq!(fake.asked().last().unwrap().json(), json!({ "paths": ["/a", "/b"], "audience": null }));
+    assert_eq!(fake.operator("deployment delete fraud --yes --json").await.json()["deleted"], true);
+}
+
+#[actix_web::test]
+async fn a_role_shows_who_may_call_what() {
+    let fake = Fake::start()
+        .on("GET /admin/v1/deployments?limit=100", 200, json!({ "items": [{ "id": "m1", "role": "fraud" }] }))
+        .on("GET /admin/v1/clients?limit=100", 200, json!({ "items": [client("a"), client("b")] }));
+    let run = fake.operator("role list").await;
+    assert_eq!(run.out, "ROLE   DEPLOYMENTS  CLIENTS\nfraud  m1           a, b\nspam   -            a, b\n");
+    assert_eq!(fake.operator("role show spam --json").await.json()["clients"], json!(["a", "b"]));
+    assert_eq!(fake.operator("role show nobody").await.code, 1);
+}
+
+#[actix_web::test]
+async fn revoking_says_what_it_covers() {
+    let item = json!({
+        "kind": "client", "id": "svc", "at": "2026-11-21T20:00:00Z", "covers_issued_until": "2026-11-21T20:00:02Z",
+        "ends_at": "2026-11-22T20:00:02Z", "reason": "left", "actor": "operator",
+    });
+    let fake = Fake::start()
+        .on("POST /admin/v1/revocations", 201, item.clone())
+        .on("GET /admin/v1/revocations?kind=client&limit=100", 200, json!({ "items": [item] }))
+        .on("GET /admin/v1/clients/svc", 200, client("svc"));
+    assert_eq!(fake.operator("revoke --client svc").await.code, 2, "nobody is there to ask");
+    let run = fake.operator("revoke --client svc --dry-run").await;
+    assert!(
+        run.out.contains("would revoke every token of client svc issued up to now; nothing was changed"),
+        "{run:?}"
+    );
+    assert!(fake.asked().iter().all(|asked| asked.line.starts_with("GET")));
+    let run = fake.operator("revoke --client svc --reason left --yes").await;
+    assert!(run.out.contains("covers issued until  2026-11-21T20:00:02Z"), "{run:?}");
+    assert_eq!(fake.asked().last().unwrap().json(), json!({ "kind": "client", "id": "svc", "reason": "left" }));
+    assert!(fake.operator("revocations list --kind client").await.out.contains("operator  left"));
+}
+
+#[actix_web::test]
+async fn a_pasted_token_is_revoked_from_standard_input() {
+    let fake = Fake::start().on("POST /admin/v1/revocations", 201, json!({ "kind": "jti", "id": "j" }));
+    // {"alg":"none"} . {"jti":"j"}
+    let token = "eyJhbGciOiJub25lIn0.eyJqdGkiOiJqIn0.c2ln";
+    let run = fake.run(fake.program().stdin(token), "revoke --token -").await;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(fake.asked()[0].json(), json!({ "kind": "token", "token": token }));
+    assert!(!format!("{run:?}").contains(token));
+    let run = fake.run(fake.program().stdin("rubbish"), "revoke --token -").await;
+    assert_eq!((run.code, fake.asked().len()), (65, 1), "{run:?}");
+}
+
+#[actix_web::test]
+async fn status_shows_what_it_does_not_know_yet() {
+    let fake = Fake::start().on(
+        "GET /admin/v1/status",
+        200,
+        json!({
+            "version": "0.1.0", "issuer": "http://x", "store": { "engine": "sled", "health": "writable" },
+            "keys": [{ "kid": "k1", "algorithm": "ES256", "state": "active" }], "clients": 2,
+            "replicas": { "seen": 3 }, "attention": ["the master key is old"],
+        }),
+    );
+    let run = fake.operator("status").await;
+    for text in ["store engine   sled", "replicas seen  3", "k1   ES256  active", "attention: the master key is old"] {
+        assert!(run.out.contains(text), "{text}: {}", run.out);
+    }
+}
+
+#[actix_web::test]
+async fn the_narrowest_scope_is_asked_for_and_the_next_when_it_is_not_held() {
+    let fake =
+        Fake::start().granting(&["edi:clients"]).on("GET /admin/v1/clients?limit=100", 200, json!({ "items": [] }));
+    let run = fake.operator("client list").await;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.err.contains("no clients"), "{run:?}");
+    assert_eq!(fake.asked()[0].authorization, "Bearer token-for-edi:clients");
+    assert_eq!(fake.token_forms().len(), 2);
+}
+
+#[actix_web::test]
+async fn a_refusal_that_names_a_scope_is_answered_with_that_scope() {
+    let challenge = r#"Bearer error="insufficient_scope", scope="edi:admin""#;
+    let fake = Fake::start()
+        .once("POST /admin/v1/clients", 403, &[("www-authenticate", challenge)], json!({ "title": "Forbidden" }))
+        .on("POST /admin/v1/clients", 201, client("svc"));
+    let run = fake.operator("client create svc --scope edi:admin").await;
+    assert_eq!(run.code, 0, "{run:?}");
+    let authorizations: Vec<String> = fake.asked().iter().map(|asked| asked.authorization.clone()).collect();
+    assert_eq!(authorizations, ["Bearer token-for-edi:clients+edi:admin", "Bearer token-for-edi:admin"]);
+}
+
+#[actix_web::test]
+async fn a_missing_right_is_named() {
+    let fake = Fake::start().granting(&["edi:read"]);
+    let run = fake.operator("client create svc").await;
+    assert_eq!(
+        (run.code, run.err),
+        (
+            77,
+            format!(
+                "error: no token from {} for operator: the client does not hold that scope (invalid_scope)\n  next: \
+                 operator lacks edi:clients; an operator with edi:admin grants it: `edi client update operator \
+                 --add-scope SCOPE`\n",
+                fake.url
+            )
+        )
+    );
+    let challenge = r#"Bearer error="insufficient_scope", scope="edi:keys""#;
+    let fake = fake.once(
+        "GET /admin/v1/clients/svc",
+        403,
+        &[("www-authenticate", challenge)],
+        json!({ "title": "Forbidden", "detail": "this needs edi:keys" }),
+    );
+    let run = fake.operator("client show svc").await;
+    assert_eq!(run.code, 77);
+    assert!(run.err.starts_with("error: Forbidden: this needs edi:keys\n  request id: req-1\n"), "{run:?}");
+    assert!(run.err.contains("operator lacks edi:keys"), "{run:?}");
+}
+
+#[actix_web::test]
+async fn every_refusal_says_what_to_do_next() {
+    let problem = json!({
+        "title": "Invalid", "status": 422, "errors": [{ "field": "roles[0]", "detail": "no such grammar" }],
+    });
+    for (status, body, code, text) in [
+        (422, problem, 1, "error: Invalid\n  roles[0]: no such grammar\n  request id: req-1\n"),
+        (409, json!({ "title": "Conflict", "detail": "svc exists" }), 1, "next: look at it as it is now"),
+        (401, json!({ "title": "Unauthorized" }), 77, "do EDI_SERVER and the credentials at keys/operator.json belong"),
+        (500, json!({ "title": "Internal" }), 1, "the server's log says why under the request id"),
+        (503, json!({ "title": "Busy" }), 69, "try again in 3 s"),
+        (404, Value::Null, 1, "not as edi's admin API does"),
+        (200, json!("not a page"), 1, "not as edi's admin API does"),
+    ] {
+        let fake = Fake::start().once("GET /admin/v1/clients?limit=100", status, &[("retry-after", "3")], body);
+        let run = fake.operator("client list").await;
+        assert_eq!(run.code, code, "{status}: {run:?}");
+        assert!(run.err.contains(text), "{status}: {}", run.err);
+    }
+}
+
+#[actix_web::test]
+async fn wrong_credentials_say_how_to_get_back_in() {
+    let fake = Fake::start();
+    let other = json!({ "issuer": fake.url, "admin": fake.url, "client_id": "operator", "client_secret": "hunter2" });
+    let program = fake.program().file("keys/operator.json", &other.to_string(), 0o600);
+    let run = fake.run(program, "status").await;
+    assert_eq!(run.code, 77, "{run:?}");
+    assert!(run.err.contains("`edi recover`") && !run.err.contains("hunter2"), "{run:?}");
+}
+
+#[actix_web::test]
+async fn the_server_may_be_elsewhere() {
+    let issuer = Fake::start();
+    let admin = Fake::start().on("GET /edge/admin/v1/keys?limit=100", 200, json!({ "items": [{ "kid": "k1" }] }));
+    let run = issuer.run(issuer.program().env("EDI_SERVER", &format!("{}/edge/", admin.url)), "key list").await;
+    assert!(run.out.contains("k1"), "{run:?}");
+}
