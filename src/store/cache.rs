@@ -157,6 +157,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         self.fills.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[expect(clippy::option_option, reason = "unknown, absent and present are three answers")]
     fn hit(&self, key: &Key) -> Option<Option<Arc<T>>> {
         let table = self.table();
         if let Some(found) = table.present.get(key) {
@@ -276,15 +277,12 @@ impl<T> Table<T> {
 
     /// Puts what a fill found.
     fn keep(&mut self, key: &Key, found: Option<Found<T>>, at: Revision) {
-        match found {
-            Some(found) => {
-                self.absent.remove(key);
-                self.present.put(key, found);
-            }
-            None => {
-                self.present.remove(key);
-                self.absent.put(key, at);
-            }
+        if let Some(found) = found {
+            self.absent.remove(key);
+            self.present.put(key, found);
+        } else {
+            self.present.remove(key);
+            self.absent.put(key, at);
         }
     }
 

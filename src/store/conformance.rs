@@ -1,5 +1,5 @@
 //! One suite for every backend: the rules of the contract, each on a fresh store. A backend runs it at the foot of its
-//! file with `store_conformance!(open);`, where `open` is an async function that answers a [`Rig`].
+//! file with `store_conformance!(open);`, where `open` is a function that answers a [`Rig`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ macro_rules! store_conformance {
     ($open:expr => $($rule:ident),+) => { $(
         #[tokio::test]
         async fn $rule() {
-            let rig: Rig = $open().await;
+            let rig: Rig = $open();
             $crate::store::conformance::$rule(&rig).await;
             rig.store.close().await;
             drop(rig.folder);
@@ -207,7 +207,7 @@ pub(super) async fn revisions_strictly_increase_and_values_keep_theirs(rig: &Rig
 
 pub(super) async fn expired_values_are_hidden_until_swept(rig: &Rig) {
     let store = &*rig.store;
-    let end = rig.clock.now().plus(Duration::from_secs(60));
+    let end = rig.clock.now().plus(Duration::from_mins(1));
     let revision = store.commit(writes([put_until("jti/1", b"x", end), put("jti/2", b"y")])).await.unwrap();
     let mut watch = store.watch("jti/", revision).await.unwrap();
     let found = store.get(&key("jti/1")).await.unwrap().value.unwrap();

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
     use crate::ambient::ManualClock;
 
-    async fn open() -> Rig {
+    fn open() -> Rig {
         let clock = ManualClock::at(Timestamp::from_secs(1_000_000));
         Rig { store: Arc::new(MemoryStore::new(Arc::clone(&clock) as _)), clock, folder: None }
     }

@@ -48,7 +48,9 @@ impl Progress {
         let mut standing = self.0.subscribe();
         match timeout(PATIENCE, standing.wait_for(|standing| standing.revision >= revision)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(StoreError::Unavailable(format!("revision {revision} was not heard of in time"))),
+            Ok(Err(_)) | Err(_) => {
+                Err(StoreError::Unavailable(format!("revision {revision} was not heard of in time")))
+            }
         }
     }
 }

@@ -214,9 +214,10 @@ impl Committer {
                 Ok(engine) => {
                     self.acknowledged = engine.revision();
                     self.shared.set_view(Some(engine.view()));
+                    self.shared.set_health(Health::Writable);
+                    // Last: who hears of it scans and watches again at once.
                     self.shared.log.lose(engine.revision());
                     self.engine = Some(engine);
-                    self.shared.set_health(Health::Writable);
                     tracing::warn!(folder = %self.folder.display(), "the store is open again");
                     return Reopened::Yes;
                 }

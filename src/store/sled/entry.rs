@@ -219,7 +219,9 @@ mod tests {
         let stored = |name: &str, value: &[u8]| (Key::new(name), encode(name, &entry(value)));
         let tally = |entries: &[(Key, Vec<u8>)]| {
             let mut meta = Meta::default();
-            entries.iter().for_each(|(key, stored)| meta.add(key, stored));
+            for (key, stored) in entries {
+                meta.add(key, stored);
+            }
             meta
         };
         let good = tally(&[stored("a/1", b"new"), stored("b/1", b"x")]);

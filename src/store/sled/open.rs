@@ -135,7 +135,7 @@ pub(super) fn open(folder: &Path, at_least: Revision) -> Result<Engine, OpenErro
 }
 
 /// Makes an empty database under another name and gives it its own when it is whole and durable.
-fn create(folder: &Path) -> Result<(), OpenError> {
+pub(super) fn create(folder: &Path) -> Result<(), OpenError> {
     let io = |what| move |source| OpenError::io(folder, what, source);
     let new_data = folder.join(NEW_DATA);
     DirBuilder::new().mode(0o700).create(&new_data).map_err(io("making the database's folder"))?;
@@ -226,9 +226,4 @@ fn verify(folder: &Path, db: &sled::Db) -> Result<Meta, OpenError> {
         }
     }
     meta.difference(&found).map_or(Ok(meta), |what| Err(damaged(what)))
-}
-
-#[cfg(test)]
-pub(super) fn tests_create(folder: &Path) {
-    create(folder).unwrap();
 }

@@ -11,7 +11,7 @@ fn clock() -> Arc<ManualClock> {
     ManualClock::at(Timestamp::from_secs(1_000_000))
 }
 
-async fn open() -> Rig {
+fn open() -> Rig {
     let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
     let store = SledStore::open(folder.path(), Arc::clone(&clock) as _).unwrap();
     Rig { store: Arc::new(store), clock, folder: Some(folder) }
@@ -105,9 +105,9 @@ async fn a_store_that_lost_a_file_is_refused_and_not_reset() {
         with_content(folder.path()).await;
         let path = folder.path().join(missing);
         if path.is_dir() {
-            std::fs::remove_dir_all(&path).unwrap()
+            std::fs::remove_dir_all(&path).unwrap();
         } else {
-            std::fs::remove_file(&path).unwrap()
+            std::fs::remove_file(&path).unwrap();
         }
         for _ in 0..2 {
             let error = refusal(folder.path());
@@ -144,7 +144,7 @@ fn copy(from: &Path, to: &Path) {
         let path = item.unwrap().path();
         let target = to.join(path.file_name().unwrap());
         if path.is_dir() {
-            copy(&path, &target)
+            copy(&path, &target);
         } else {
             let _ = std::fs::copy(&path, &target).unwrap();
         }
@@ -203,7 +203,7 @@ async fn a_making_that_was_cut_short_is_finished() {
     assert!(!folder.path().join("data.new").exists());
     // The database has its name, the sidecar is not there yet.
     let other = tempfile::tempdir().unwrap();
-    open::tests_create(other.path());
+    open::create(other.path()).unwrap();
     assert!(!other.path().join("acknowledged").exists());
     let store = at(other.path()).unwrap();
     store.commit(writes([put("a/1", b"1")])).await.unwrap();
