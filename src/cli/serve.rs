@@ -13,6 +13,7 @@ use super::{ConfigFlags, Exit, Failure, Output};
 use crate::ambient::Ambient;
 use crate::config::{Config, Engine, LogFormat};
 use crate::http::admin::BodyLimit;
+use crate::http::peer::Proxies;
 use crate::http::{routes, server};
 use crate::install::{self, Plan, Start};
 use crate::oauth::access_token::RoleClaims;
@@ -234,6 +235,8 @@ fn http_settings(config: &Config) -> server::Settings {
         shutdown_timeout: config.limits.drain,
         ..server::Settings::default()
     };
+    let trusted = config.listen.trusted_proxies.clone();
+    http.proxies = Proxies::new(move |ip| trusted.iter().any(|network| network.contains(ip)));
     if let Some(workers) = config.listen.workers {
         http.workers = workers;
     }
