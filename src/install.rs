@@ -11,11 +11,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::ambient::Ambient;
+use crate::keys::KeyError;
 use crate::keys::generate::NewKey;
 use crate::keys::master::{MasterKey, MasterKeyError};
 use crate::keys::private_file::{self, PrivateFileError, Staged};
 use crate::keys::secrets::{self, SecretKeys};
-use crate::keys::KeyError;
 use crate::model::algorithm::Algorithm;
 use crate::model::client::{AuthMethod, Client, SecretCheck, StoredSecret};
 use crate::model::id::ClientId;
@@ -248,12 +248,7 @@ async fn commit(
     for ring in rings {
         tx.put(&keyrings::key(ring.algorithm), ring, None)?;
     }
-    let by = By {
-        actor: operator.client_id.clone(),
-        now,
-        longest_lifetime: std::time::Duration::ZERO,
-        reason: None,
-    };
+    let by = By { actor: operator.client_id.clone(), now, longest_lifetime: std::time::Duration::ZERO, reason: None };
     match clients::write::<std::convert::Infallible>(&mut tx, None, Some(operator), &by).await {
         Ok(()) => {}
         Err(ChangeError::Store(error)) => return Err(error.into()),

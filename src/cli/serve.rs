@@ -60,9 +60,8 @@ pub fn start_logs(config: &Config) -> Result<telemetry::Guard, Failure> {
     use std::io::IsTerminal as _;
     let format = match config.log.format {
         LogFormat::Pretty => telemetry::Format::Pretty,
-        LogFormat::Json => telemetry::Format::Json,
         LogFormat::Auto if std::io::stderr().is_terminal() => telemetry::Format::Pretty,
-        LogFormat::Auto => telemetry::Format::Json,
+        LogFormat::Json | LogFormat::Auto => telemetry::Format::Json,
     };
     telemetry::init(format, &config.log.level).map_err(|error| Failure::new(Exit::Config, error.to_string()))
 }

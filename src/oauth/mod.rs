@@ -10,6 +10,7 @@ pub mod decision;
 pub mod error;
 pub mod grant;
 pub mod introspection;
+pub mod legion;
 pub mod metadata;
 pub mod remembered;
 pub mod revocation;

@@ -98,10 +98,10 @@ impl KeyFold {
 
     fn rebuild(&mut self) -> Result<(), StoreError> {
         let rings: Vec<Ring> = self.rings.values().cloned().collect();
-        let built = self.set.rebuild(&rings, &self.master).map_err(|error| StoreError::Corrupt {
-            key: keyrings::PREFIX.to_owned(),
-            what: error.to_string(),
-        })?;
+        let built = self
+            .set
+            .rebuild(&rings, &self.master)
+            .map_err(|error| StoreError::Corrupt { key: keyrings::PREFIX.to_owned(), what: error.to_string() })?;
         self.set = Arc::new(built);
         Ok(())
     }
