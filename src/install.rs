@@ -293,7 +293,10 @@ async fn new_ring(
 }
 
 /// A new key pair, sealed. RSA takes its time, so it never runs on an async thread.
-async fn fresh_key(ambient: &Ambient, master: &MasterKey, algorithm: Algorithm) -> Result<FreshKey, KeyError> {
+///
+/// # Errors
+/// When none could be made.
+pub async fn fresh_key(ambient: &Ambient, master: &MasterKey, algorithm: Algorithm) -> Result<FreshKey, KeyError> {
     let entropy = Arc::clone(&ambient.entropy);
     let made = tokio::task::spawn_blocking(move || NewKey::generate(algorithm, &*entropy)).await;
     let key = made.map_err(|_| KeyError::Generation)??;

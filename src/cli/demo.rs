@@ -83,7 +83,7 @@ async fn show(config: &Config, running: &Running, output: Output) -> Result<(), 
     let deployment = json!({ "id": DEPLOYMENT, "role": ROLE, "hosts": [HOST], "paths": [PATH] });
     api.post(&["deployments"], &deployment).await?;
     let client = api.post(&["clients"], &json!({ "client_id": CLIENT, "roles": [ROLE] })).await?;
-    let secret = Secret::new(view::text(&client, "client_secret").to_owned());
+    let secret = Secret::new(view::text(&client, "client_secret"));
     output.line(format!("  deployment {DEPLOYMENT}: callers need the role {ROLE}"))?;
     output.line(format!("  client {CLIENT} holds it; its secret, shown once: {}", secret.expose()))?;
 
@@ -92,7 +92,7 @@ async fn show(config: &Config, running: &Running, output: Output) -> Result<(), 
     let endpoint = metadata.token_endpoint.ok_or_else(|| Failure::new(Exit::Failed, "no token endpoint published"))?;
     let answer = issuer::token(issuer_id, &endpoint, CLIENT, &secret, &[("scope", ROLE)]).await;
     let answer = answer.map_err(|refusal| refusal.failure)?;
-    let token = Secret::new(view::text(&answer, "access_token").to_owned());
+    let token = Secret::new(view::text(&answer, "access_token"));
     let lifetime = answer.get("expires_in").and_then(Value::as_u64).unwrap_or_default();
     output.line(format!("  {}\n  good for {lifetime} s", token.expose()))?;
 

@@ -87,10 +87,7 @@ async fn make(
     };
     let master = MasterKey::load(&config.keys.master_key_file).map_err(|error| failed(&error))?;
     if master.id().to_string() != found.master_key_id {
-        return Err(failed(&format!(
-            "{} is not the master key of this store",
-            config.keys.master_key_file.display()
-        )));
+        return Err(failed(&format!("{} is not the master key of this store", config.keys.master_key_file.display())));
     }
     let sealed = installation::secret_keys(store).await.map_err(of_store)?;
     let keys = SecretKeys::open(&master, &sealed.sealed).map_err(|error| failed(&error))?;

@@ -37,6 +37,8 @@ enum Operation<'a> {
     DeploymentUpdate(&'a str),
     DeploymentDelete(&'a str),
     KeyList,
+    KeyRotate,
+    KeyRevoke(&'a str),
     RevocationList,
     RevocationCreate,
     Status,
@@ -44,8 +46,8 @@ enum Operation<'a> {
 
 use Operation::{
     ClientCreate, ClientDelete, ClientList, ClientShow, ClientUpdate, DeploymentCreate, DeploymentDelete,
-    DeploymentList, DeploymentShow, DeploymentUpdate, KeyList, RevocationCreate, RevocationList, SecretAdd, SecretList,
-    SecretRemove, Status,
+    DeploymentList, DeploymentShow, DeploymentUpdate, KeyList, KeyRevoke, KeyRotate, RevocationCreate, RevocationList,
+    SecretAdd, SecretList, SecretRemove, Status,
 };
 
 /// What a path offers: its operations by method. `None` for a path that does not exist.
@@ -61,6 +63,8 @@ fn offered<'a>(segments: &[&'a str]) -> Option<Vec<(Method, Operation<'a>)>> {
             vec![(M::GET, DeploymentShow(id)), (M::PATCH, DeploymentUpdate(id)), (M::DELETE, DeploymentDelete(id))]
         }
         ["keys"] => vec![(M::GET, KeyList)],
+        ["keys", "rotate"] => vec![(M::POST, KeyRotate)],
+        ["keys", kid, "revoke"] => vec![(M::POST, KeyRevoke(kid))],
         ["revocations"] => vec![(M::GET, RevocationList), (M::POST, RevocationCreate)],
         ["status"] => vec![(M::GET, Status)],
         _ => return None,
@@ -78,6 +82,7 @@ impl Operation<'_> {
             DeploymentList | DeploymentShow(_) => (AdminScope::Deployments, true),
             DeploymentCreate | DeploymentUpdate(_) | DeploymentDelete(_) => (AdminScope::Deployments, false),
             KeyList => (AdminScope::Keys, true),
+            KeyRotate | KeyRevoke(_) => (AdminScope::Keys, false),
             RevocationList => (AdminScope::Revocations, true),
             RevocationCreate => (AdminScope::Revocations, false),
             Status => (AdminScope::Read, true),
@@ -87,7 +92,14 @@ impl Operation<'_> {
     fn takes_body(self) -> bool {
         matches!(
             self,
-            ClientCreate | ClientUpdate(_) | SecretAdd(_) | DeploymentCreate | DeploymentUpdate(_) | RevocationCreate
+            ClientCreate
+                | ClientUpdate(_)
+                | SecretAdd(_)
+                | DeploymentCreate
+                | DeploymentUpdate(_)
+                | KeyRotate
+                | KeyRevoke(_)
+                | RevocationCreate
         )
     }
 
@@ -123,6 +135,8 @@ impl Operation<'_> {
                 HttpResponse::NoContent().finish()
             }
             KeyList => ok(&keys::list(service, operator)?),
+            KeyRotate => ok(&keys::rotate(service, operator, body).await?),
+            KeyRevoke(kid) => ok(&keys::revoke(service, operator, kid, body).await?),
             RevocationList => ok(&revocations::list(service, operator, query.kind.as_deref(), &page()?).await?),
             RevocationCreate => created(&revocations::create(service, operator, body).await?),
             Status => ok(&status::show(service, operator)?),
@@ -267,6 +281,8 @@ mod tests {
             ("deployments", "GET POST"),
             ("deployments/a", "GET PATCH DELETE"),
             ("keys", "GET"),
+            ("keys/rotate", "POST"),
+            ("keys/k/revoke", "POST"),
             ("revocations", "GET POST"),
             ("status", "GET"),
         ] {

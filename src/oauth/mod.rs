@@ -14,6 +14,7 @@ pub mod legion;
 pub mod metadata;
 pub mod remembered;
 pub mod revocation;
+pub mod rotation;
 pub mod service;
 pub mod token_endpoint;
 pub mod verified;
