@@ -11,3 +11,5 @@ mod cli_admin;
 mod cli_program;
 mod cli_token;
 mod support;
+mod token_answers;
+mod token_refusals;
