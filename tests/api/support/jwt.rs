@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use edi::keys::master::MasterKey;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ED25519, Ed25519KeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
+    ECDSA_P256_SHA256_FIXED, ED25519, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
     RsaPublicKeyComponents, UnparsedPublicKey,
 };
 use serde_json::Value;
@@ -80,10 +80,23 @@ impl Thief {
         Self { kid: key.kid.to_string(), pair: Ed25519KeyPair::from_pkcs8_maybe_unchecked(&pkcs8).unwrap() }
     }
 
+    /// Somebody with a key of their own.
+    pub(crate) fn stranger() -> Self {
+        Self { kid: String::new(), pair: Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap() }
+    }
+
+    /// The public half, as a JWK's `x`.
+    pub(crate) fn public(&self) -> String {
+        encode(self.pair.public_key())
+    }
+
     /// Signs whatever it is given.
     pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
-        let input = signing_input(header, claims);
-        let signature = encode(self.pair.sign(input.as_bytes()));
-        format!("{input}.{signature}")
+        self.sign_text(&signing_input(header, claims))
+    }
+
+    /// Signs what is encoded already.
+    pub(crate) fn sign_text(&self, input: &str) -> String {
+        format!("{input}.{}", encode(self.pair.sign(input.as_bytes())))
     }
 }
