@@ -1,6 +1,6 @@
 //! `edi serve`: the one place that names a concrete store and puts all parts together.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,16 +107,48 @@ impl Running {
 /// Whatever stands in the way, and what to do about it.
 pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Failure> {
     // Addresses first: the most common mistake, and nothing is touched yet.
-    let refused = |error: server::BindError| {
-        Failure::new(Exit::Unavailable, error.to_string()).hint("set listen.public and listen.admin, or their flags")
-    };
-    let public = server::bind(config.listen.public).map_err(refused)?;
-    let admin = server::bind(config.listen.admin).map_err(refused)?;
-    let address = |socket: &std::net::TcpListener| socket.local_addr().map_err(anyhow::Error::from);
+    let listeners = Listeners::bind(config)?;
+    let store = open_store(config, &ambient).await?;
+    start_with(store, listeners, config, ambient).await
+}
+
+/// The same on a store that is open already, whatever `store.engine` says: for tests and harnesses.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_on(store: Arc<dyn Store>, config: &Config, ambient: Ambient) -> Result<Running, Failure> {
+    start_with(store, Listeners::bind(config)?, config, ambient).await
+}
+
+/// Both listeners' sockets.
+struct Listeners {
+    public: TcpListener,
+    admin: TcpListener,
+}
+
+impl Listeners {
+    fn bind(config: &Config) -> Result<Self, Failure> {
+        let refused = |error: server::BindError| {
+            Failure::new(Exit::Unavailable, error.to_string())
+                .hint("set listen.public and listen.admin, or their flags")
+        };
+        let public = server::bind(config.listen.public).map_err(refused)?;
+        let admin = server::bind(config.listen.admin).map_err(refused)?;
+        Ok(Self { public, admin })
+    }
+}
+
+async fn start_with(
+    store: Arc<dyn Store>,
+    listeners: Listeners,
+    config: &Config,
+    ambient: Ambient,
+) -> Result<Running, Failure> {
+    let Listeners { public, admin } = listeners;
+    let address = |socket: &TcpListener| socket.local_addr().map_err(anyhow::Error::from);
     let (public_at, admin_at) = (address(&public)?, address(&admin)?);
 
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error.to_string());
-    let store = open_store(config, &ambient).await?;
     let settings = settings(config);
     let plan = plan(config, &settings, admin_at);
     let (master, start) = install::prepare(&*store, &ambient, &plan).await.map_err(|error| failed(&error))?;
