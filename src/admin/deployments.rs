@@ -11,7 +11,7 @@ use crate::model::deployment::{Deployment, MAX_HOSTS, MAX_PATHS, is_audience, pa
 use crate::model::id::DeploymentId;
 use crate::model::scope::{AdminScope, Role};
 use crate::model::time::{self, Timestamp};
-use crate::oauth::service::{Service, role_from_template};
+use crate::oauth::service::Service;
 use crate::store::collections::clients::ChangeError;
 use crate::store::collections::deployments;
 
@@ -51,10 +51,12 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     let draft = Draft::read(service, &mut fields);
     fields.finish()?;
     let Some(id) = id else { return Err(AdminError::field("id", "a deployment needs an id")) };
-    let template = service.settings.default_role.as_deref();
-    let role = match draft.role.clone().or_else(|| role_from_template(template?, id.as_str())) {
-        Some(role) => role,
-        None => return Err(AdminError::field("role", "a role is needed: tokens.default_role gives none for this id")),
+    let role = match (&draft.role, &service.settings.default_role) {
+        (Some(role), _) => role.clone(),
+        (None, Some(default)) => default.for_deployment(&id).map_err(|error| {
+            AdminError::field("role", format!("name one: this id makes none of tokens.default_role; {error}"))
+        })?,
+        (None, None) => return Err(AdminError::field("role", "a role is needed: tokens.default_role gives none")),
     };
     let now = service.now();
     let mut deployment =

@@ -20,9 +20,9 @@ use crate::keys::master::MasterKey;
 use crate::keys::secrets::SecretKeys;
 use crate::model::algorithm::Algorithm;
 use crate::model::client::Client;
+use crate::model::default_role::DefaultRole;
 use crate::model::id::ClientId;
 use crate::model::keyring::Ring;
-use crate::model::scope::Role;
 use crate::model::time::Timestamp;
 use crate::store::cache::Cache;
 use crate::store::collections::clients::{self, ChosenSecrets};
@@ -49,8 +49,8 @@ pub struct Settings {
     pub max_ttl: u32,
     /// The audience of roles that have none of their own.
     pub audience: String,
-    /// The role of clients and deployments created without one; a template for deployments may hold `{id}`.
-    pub default_role: Option<String>,
+    /// The role of clients and deployments created without one.
+    pub default_role: Option<DefaultRole>,
     /// The algorithms whose rings are kept, the default first; never empty.
     pub algorithms: Vec<Algorithm>,
     /// Where tokens carry their roles.
@@ -312,10 +312,4 @@ impl RoleAudiences for Service {
     fn of(&self, role: &str) -> Option<BTreeSet<String>> {
         self.deployments.read().audiences(role, &self.settings.audience)
     }
-}
-
-/// A role from the configured template: `{id}` stands for the deployment's id.
-#[must_use]
-pub fn role_from_template(template: &str, id: &str) -> Option<Role> {
-    Role::parse(&template.replace("{id}", id)).ok()
 }
