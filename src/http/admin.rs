@@ -15,7 +15,7 @@ use super::problem::Problem;
 use crate::admin::access::{Operator, authenticate};
 use crate::admin::error::AdminError;
 use crate::admin::page::PageRequest;
-use crate::admin::{clients, deployments, keys, revocations, status};
+use crate::admin::{clients, deployments, explain, keys, reach, revocations, roles, status};
 use crate::model::scope::AdminScope;
 use crate::oauth::service::Service;
 
@@ -35,6 +35,10 @@ enum Operation<'a> {
     DeploymentShow(&'a str),
     DeploymentUpdate(&'a str),
     DeploymentDelete(&'a str),
+    DeploymentAccess(&'a str),
+    RoleList,
+    RoleShow(&'a str),
+    Explain,
     KeyList,
     RevocationList,
     RevocationCreate,
@@ -42,9 +46,9 @@ enum Operation<'a> {
 }
 
 use Operation::{
-    ClientCreate, ClientDelete, ClientList, ClientShow, ClientUpdate, DeploymentCreate, DeploymentDelete,
-    DeploymentList, DeploymentShow, DeploymentUpdate, KeyList, RevocationCreate, RevocationList, SecretAdd, SecretList,
-    SecretRemove, Status,
+    ClientCreate, ClientDelete, ClientList, ClientShow, ClientUpdate, DeploymentAccess, DeploymentCreate,
+    DeploymentDelete, DeploymentList, DeploymentShow, DeploymentUpdate, Explain, KeyList, RevocationCreate,
+    RevocationList, RoleList, RoleShow, SecretAdd, SecretList, SecretRemove, Status,
 };
 
 /// What a path offers: its operations by method. `None` for a path that does not exist.
@@ -61,6 +65,10 @@ fn offered<'a>(segments: &[&'a str]) -> Option<Vec<(Method, Operation<'a>)>> {
             (M::PATCH, DeploymentUpdate(id)),
             (M::DELETE, DeploymentDelete(id)),
         ],
+        ["deployments", id, "access"] => vec![(M::GET, DeploymentAccess(id))],
+        ["roles"] => vec![(M::GET, RoleList)],
+        ["roles", role] => vec![(M::GET, RoleShow(role))],
+        ["explain"] => vec![(M::POST, Explain)],
         ["keys"] => vec![(M::GET, KeyList)],
         ["revocations"] => vec![(M::GET, RevocationList), (M::POST, RevocationCreate)],
         ["status"] => vec![(M::GET, Status)],
@@ -81,7 +89,8 @@ impl Operation<'_> {
             KeyList => (AdminScope::Keys, true),
             RevocationList => (AdminScope::Revocations, true),
             RevocationCreate => (AdminScope::Revocations, false),
-            Status => (AdminScope::Read, true),
+            // These tell of clients and deployments alike.
+            DeploymentAccess(_) | RoleList | RoleShow(_) | Explain | Status => (AdminScope::Read, true),
         }
     }
 
@@ -93,6 +102,7 @@ impl Operation<'_> {
                 | SecretAdd(_)
                 | DeploymentCreate
                 | DeploymentUpdate(_)
+                | Explain
                 | RevocationCreate
         )
     }
@@ -128,6 +138,10 @@ impl Operation<'_> {
                 deployments::delete(service, operator, id).await?;
                 HttpResponse::NoContent().finish()
             }
+            DeploymentAccess(id) => ok(&reach::list(service, operator, id, &page()?).await?),
+            RoleList => ok(&roles::list(service, operator, &page()?).await?),
+            RoleShow(role) => ok(&roles::show(service, operator, role).await?),
+            Explain => ok(&explain::judge(service, operator, body).await?),
             KeyList => ok(&keys::list(service, operator)?),
             RevocationList => ok(&revocations::list(service, operator, query.kind.as_deref(), &page()?).await?),
             RevocationCreate => created(&revocations::create(service, operator, body).await?),
@@ -274,6 +288,10 @@ mod tests {
             ("clients/a/secrets/b", "DELETE"),
             ("deployments", "GET POST"),
             ("deployments/a", "GET PATCH DELETE"),
+            ("deployments/a/access", "GET"),
+            ("roles", "GET"),
+            ("roles/a", "GET"),
+            ("explain", "POST"),
             ("keys", "GET"),
             ("revocations", "GET POST"),
             ("status", "GET"),

@@ -12,6 +12,7 @@ use super::access_token::{RoleClaims, json_text};
 use super::chosen_secret::Hasher;
 use super::error::OAuthError;
 use super::grant::RoleAudiences;
+use super::last_issued::LastIssued;
 use super::remembered::RememberedTokens;
 use super::verified::VerifiedSecrets;
 use crate::ambient::Ambient;
@@ -168,6 +169,10 @@ pub struct Service {
     pub verified: VerifiedSecrets,
     /// Tokens whose signature was checked before.
     pub remembered: RememberedTokens,
+    /// Held while a deployment's hosts and paths are compared with all others' and written.
+    pub placing: tokio::sync::Mutex<()>,
+    /// When each role was last put into a token.
+    pub last_issued: LastIssued,
     /// How many tokens this process issued.
     pub issued: AtomicU64,
     /// When this process started.
@@ -216,6 +221,8 @@ impl Service {
             hasher: Hasher::start(settings.hashing_threads, settings.hashing_queue)?,
             verified: VerifiedSecrets::new(&ambient),
             remembered: RememberedTokens::default(),
+            placing: tokio::sync::Mutex::new(()),
+            last_issued: LastIssued::default(),
             issued: AtomicU64::new(0),
             started_at: ambient.now(),
             settings,
