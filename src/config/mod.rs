@@ -351,9 +351,9 @@ mod tests {
         assert!(config.claims.keycloak_roles);
         assert_eq!(config.keys.algorithms, [Algorithm::Rs256, Algorithm::Es256]);
         assert_eq!(config.tokens.default_role, None);
+        assert_eq!(config.limits.client_cache, 1000);
         let config = load(&environment(&[("EDI__TOKENS__DEFAULT_ROLE", "role-{id}")])).unwrap();
         assert_eq!(config.tokens.default_role, Some(DefaultRole::Template("role-{id}".into())));
-        assert_eq!(config.limits.client_cache, 1000);
     }
 
     #[test]
