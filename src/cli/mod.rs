@@ -19,6 +19,7 @@ mod input;
 mod inspect;
 mod issuer;
 mod key;
+mod key_change;
 mod output;
 mod parse;
 pub mod recover;
