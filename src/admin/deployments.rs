@@ -52,9 +52,8 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     fields.finish()?;
     let Some(id) = id else { return Err(AdminError::field("id", "a deployment needs an id")) };
     let template = service.settings.default_role.as_deref();
-    let role = match draft.role.clone().or_else(|| role_from_template(template?, id.as_str())) {
-        Some(role) => role,
-        None => return Err(AdminError::field("role", "a role is needed: tokens.default_role gives none for this id")),
+    let Some(role) = draft.role.clone().or_else(|| role_from_template(template?, id.as_str())) else {
+        return Err(AdminError::field("role", "a role is needed: tokens.default_role gives none for this id"));
     };
     let now = service.now();
     let mut deployment =
@@ -111,7 +110,7 @@ pub async fn update(
     let id = known(id)?;
     let mut fields = Fields::parse(body)?;
     if let Some(other) = fields.take("id")
-        && other != serde_json::Value::from(id.as_str())
+        && other != id.as_str()
     {
         fields.problem("id", "an id cannot be changed");
     }

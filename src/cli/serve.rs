@@ -16,7 +16,9 @@ use crate::http::admin::BodyLimit;
 use crate::http::peer::Proxies;
 use crate::http::{routes, server};
 use crate::install::{self, Plan, Start};
+use crate::model::keyring::Schedule;
 use crate::oauth::access_token::RoleClaims;
+use crate::oauth::rotation;
 use crate::oauth::service::{Service, Settings};
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
@@ -60,9 +62,8 @@ pub fn start_logs(config: &Config) -> Result<telemetry::Guard, Failure> {
     use std::io::IsTerminal as _;
     let format = match config.log.format {
         LogFormat::Pretty => telemetry::Format::Pretty,
-        LogFormat::Json => telemetry::Format::Json,
         LogFormat::Auto if std::io::stderr().is_terminal() => telemetry::Format::Pretty,
-        LogFormat::Auto => telemetry::Format::Json,
+        LogFormat::Json | LogFormat::Auto => telemetry::Format::Json,
     };
     telemetry::init(format, &config.log.level).map_err(|error| Failure::new(Exit::Config, error.to_string()))
 }
@@ -79,7 +80,7 @@ pub struct Running {
     pub service: Arc<Service>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<std::io::Result<()>>,
-    background: JoinHandle<()>,
+    background: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -90,7 +91,7 @@ impl Running {
     pub async fn stop(self) -> Result<(), Failure> {
         self.stop.send_replace(true);
         let served = self.serving.await;
-        self.background.abort();
+        self.background.iter().for_each(JoinHandle::abort);
         self.service.store.close().await;
         match served {
             Ok(Ok(())) => Ok(()),
@@ -125,7 +126,8 @@ pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Failure
         .map_err(|error| failed(&error))?;
 
     let (stop, mut stopped) = watch::channel(false);
-    let background = tokio::spawn(sweep(Arc::clone(&store)));
+    let background =
+        vec![tokio::spawn(sweep(Arc::clone(&store))), tokio::spawn(rotation::keep_rotating(Arc::clone(&service)))];
     let data = web::Data::from(Arc::clone(&service));
     let issuer_path = config.issuer.path().to_owned();
     let public_routes = {
@@ -209,6 +211,7 @@ fn settings(config: &Config) -> Settings {
         audience: config.tokens.audience.clone(),
         default_role: config.tokens.default_role.as_ref().map(ToString::to_string),
         algorithms: config.keys.algorithms.clone(),
+        schedule: Schedule { rotate_every: config.keys.rotate_every, publish_before: config.keys.publish_before },
         claims: RoleClaims { groups: config.claims.groups, keycloak_roles: config.claims.keycloak_roles },
         hashing_threads: config.limits.hashing_threads,
         hashing_queue: config.limits.hashing_queue,

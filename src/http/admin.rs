@@ -18,6 +18,7 @@ use crate::admin::page::PageRequest;
 use crate::admin::{clients, deployments, keys, revocations, status};
 use crate::model::scope::AdminScope;
 use crate::oauth::service::Service;
+use crate::secret::Secret;
 
 /// One thing an operator can do. The texts are path segments as they came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,8 @@ enum Operation<'a> {
     DeploymentUpdate(&'a str),
     DeploymentDelete(&'a str),
     KeyList,
+    KeyRotate,
+    KeyRevoke(&'a str),
     RevocationList,
     RevocationCreate,
     Status,
@@ -43,8 +46,8 @@ enum Operation<'a> {
 
 use Operation::{
     ClientCreate, ClientDelete, ClientList, ClientShow, ClientUpdate, DeploymentCreate, DeploymentDelete,
-    DeploymentList, DeploymentShow, DeploymentUpdate, KeyList, RevocationCreate, RevocationList, SecretAdd, SecretList,
-    SecretRemove, Status,
+    DeploymentList, DeploymentShow, DeploymentUpdate, KeyList, KeyRevoke, KeyRotate, RevocationCreate, RevocationList,
+    SecretAdd, SecretList, SecretRemove, Status,
 };
 
 /// What a path offers: its operations by method. `None` for a path that does not exist.
@@ -56,12 +59,12 @@ fn offered<'a>(segments: &[&'a str]) -> Option<Vec<(Method, Operation<'a>)>> {
         ["clients", id, "secrets"] => vec![(M::GET, SecretList(id)), (M::POST, SecretAdd(id))],
         ["clients", id, "secrets", secret] => vec![(M::DELETE, SecretRemove(id, secret))],
         ["deployments"] => vec![(M::GET, DeploymentList), (M::POST, DeploymentCreate)],
-        ["deployments", id] => vec![
-            (M::GET, DeploymentShow(id)),
-            (M::PATCH, DeploymentUpdate(id)),
-            (M::DELETE, DeploymentDelete(id)),
-        ],
+        ["deployments", id] => {
+            vec![(M::GET, DeploymentShow(id)), (M::PATCH, DeploymentUpdate(id)), (M::DELETE, DeploymentDelete(id))]
+        }
         ["keys"] => vec![(M::GET, KeyList)],
+        ["keys", "rotate"] => vec![(M::POST, KeyRotate)],
+        ["keys", kid, "revoke"] => vec![(M::POST, KeyRevoke(kid))],
         ["revocations"] => vec![(M::GET, RevocationList), (M::POST, RevocationCreate)],
         ["status"] => vec![(M::GET, Status)],
         _ => return None,
@@ -79,6 +82,7 @@ impl Operation<'_> {
             DeploymentList | DeploymentShow(_) => (AdminScope::Deployments, true),
             DeploymentCreate | DeploymentUpdate(_) | DeploymentDelete(_) => (AdminScope::Deployments, false),
             KeyList => (AdminScope::Keys, true),
+            KeyRotate | KeyRevoke(_) => (AdminScope::Keys, false),
             RevocationList => (AdminScope::Revocations, true),
             RevocationCreate => (AdminScope::Revocations, false),
             Status => (AdminScope::Read, true),
@@ -93,6 +97,8 @@ impl Operation<'_> {
                 | SecretAdd(_)
                 | DeploymentCreate
                 | DeploymentUpdate(_)
+                | KeyRotate
+                | KeyRevoke(_)
                 | RevocationCreate
         )
     }
@@ -129,6 +135,8 @@ impl Operation<'_> {
                 HttpResponse::NoContent().finish()
             }
             KeyList => ok(&keys::list(service, operator)?),
+            KeyRotate => ok(&keys::rotate(service, operator, body).await?),
+            KeyRevoke(kid) => ok(&keys::revoke(service, operator, kid, body).await?),
             RevocationList => ok(&revocations::list(service, operator, query.kind.as_deref(), &page()?).await?),
             RevocationCreate => created(&revocations::create(service, operator, body).await?),
             Status => ok(&status::show(service, operator)?),
@@ -190,7 +198,7 @@ pub async fn handle(
         Presented::None => None,
         _ => return Err(BearerRefusal::Token("the Authorization header holds no usable bearer token".into()).into()),
     };
-    let operator = authenticate(&service, bearer.as_ref().map(|token| token.expose()))?;
+    let operator = authenticate(&service, bearer.as_ref().map(Secret::expose))?;
     Exchange::of(&request).note_client(operator.client_id.as_str());
     let path = request.path().strip_prefix("/admin/v1/").unwrap_or_default();
     let segments: Vec<&str> = path.split('/').collect();
@@ -204,8 +212,9 @@ pub async fn handle(
     let query = Query::parse(request.query_string())?;
     let body = if operation.takes_body() {
         let body = body::read(request.headers(), payload, limit.0).await?;
-        if !body.is_empty() {
-            check_media_type(&request)?;
+        if !body.is_empty() && !media_type_fits(&request) {
+            let wrong = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+            return Err(wrong.detail("send JSON, with Content-Type: application/json"));
         }
         body
     } else {
@@ -223,14 +232,11 @@ fn method_not_allowed(offered: &[(Method, Operation<'_>)]) -> HttpResponse {
     HttpResponse::MethodNotAllowed().insert_header((ALLOW, allowed.join(", "))).finish()
 }
 
-fn check_media_type(request: &HttpRequest) -> Result<(), Problem> {
+fn media_type_fits(request: &HttpRequest) -> bool {
     let value = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim();
     let merge_patch = request.method() == Method::PATCH && essence.eq_ignore_ascii_case("application/merge-patch+json");
-    if essence.eq_ignore_ascii_case("application/json") || merge_patch {
-        return Ok(());
-    }
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).detail("send JSON, with Content-Type: application/json"))
+    essence.eq_ignore_ascii_case("application/json") || merge_patch
 }
 
 impl From<AdminError> for Problem {
@@ -275,6 +281,8 @@ mod tests {
             ("deployments", "GET POST"),
             ("deployments/a", "GET PATCH DELETE"),
             ("keys", "GET"),
+            ("keys/rotate", "POST"),
+            ("keys/k/revoke", "POST"),
             ("revocations", "GET POST"),
             ("status", "GET"),
         ] {

@@ -88,12 +88,16 @@ mod tests {
 
     #[test]
     fn hosts_are_exact_or_have_one_leading_wildcard_label() {
-        for (text, host) in
-            [("a", "a"), ("Models.Example.com", "models.example.com"), ("*.m.example", "*.m.example"), ("10.0.0.1", "10.0.0.1")]
-        {
+        for (text, host) in [
+            ("a", "a"),
+            ("Models.Example.com", "models.example.com"),
+            ("*.m.example", "*.m.example"),
+            ("10.0.0.1", "10.0.0.1"),
+        ] {
             assert_eq!(parse_host(text).as_deref(), Ok(host));
         }
-        for bad in ["", "*", "*.", "a.*.b", "*.*.a", "a..b", ".a", "a.", "a:80", "a/b", "-a", "a-", "ä.example", "a b"] {
+        for bad in ["", "*", "*.", "a.*.b", "*.*.a", "a..b", ".a", "a.", "a:80", "a/b", "-a", "a-", "ä.example", "a b"]
+        {
             assert!(parse_host(bad).is_err(), "{bad:?}");
         }
     }

@@ -338,7 +338,7 @@ class World:
     def revoke_key(self) -> str:
         """Revokes the key that signs, as after a leak; its kid."""
         kid = self._kid()
-        self.cli("revoke", "--key", kid, "--yes")
+        self.cli("revoke", f"--key={kid}", "--yes")  # A kid may begin with a hyphen.
         return kid
 
     def _kid(self) -> str:
