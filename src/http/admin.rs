@@ -63,11 +63,9 @@ fn offered<'a>(segments: &[&'a str]) -> Option<Vec<(Method, Operation<'a>)>> {
         ["clients", id, "secrets"] => vec![(M::GET, SecretList(id)), (M::POST, SecretAdd(id))],
         ["clients", id, "secrets", secret] => vec![(M::DELETE, SecretRemove(id, secret))],
         ["deployments"] => vec![(M::GET, DeploymentList), (M::POST, DeploymentCreate)],
-        ["deployments", id] => vec![
-            (M::GET, DeploymentShow(id)),
-            (M::PATCH, DeploymentUpdate(id)),
-            (M::DELETE, DeploymentDelete(id)),
-        ],
+        ["deployments", id] => {
+            vec![(M::GET, DeploymentShow(id)), (M::PATCH, DeploymentUpdate(id)), (M::DELETE, DeploymentDelete(id))]
+        }
         ["deployments", id, "access"] => vec![(M::GET, DeploymentAccess(id))],
         ["roles"] => vec![(M::GET, RoleList)],
         ["roles", role] => vec![(M::GET, RoleShow(role))],

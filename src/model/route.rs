@@ -351,11 +351,7 @@ mod tests {
 
     #[test]
     fn a_place_is_taken_by_the_same_host_and_segments_alone() {
-        let held = routes(&[
-            ("one", &["m", "*.w"], &["/a", "/b/c"]),
-            ("any", &[], &["/x/"]),
-            ("whole", &["h"], &[]),
-        ]);
+        let held = routes(&[("one", &["m", "*.w"], &["/a", "/b/c"]), ("any", &[], &["/x/"]), ("whole", &["h"], &[])]);
         let taken = |id: &str, hosts: &[&str], paths: &[&str]| {
             let wanted = Deployment {
                 id: DeploymentId::parse(id).unwrap(),
