@@ -7,10 +7,13 @@
     reason = "a test's helpers end the test as its own lines do"
 )]
 
+mod admin_access;
+mod architecture;
 mod cli_admin;
 mod cli_program;
 mod cli_token;
 mod client_secrets;
+mod discovery;
 mod introspection;
 mod revocation;
 mod support;
