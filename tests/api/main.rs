@@ -8,6 +8,8 @@
 )]
 
 mod admin_access;
+mod admin_records;
+mod admin_rights;
 mod architecture;
 mod cli_admin;
 mod cli_program;
