@@ -16,9 +16,9 @@ async fn every_wrong_field_of_a_client_is_named() {
     for (body, wanted) in [
         (json!({}), &["client_id"][..]),
         (json!({ "client_id": null }), &["client_id"]),
-        (json!({ "client_id": "no spaces" }), &["client_id", "client_id"]),
-        (json!({ "client_id": 5 }), &["client_id", "client_id"]),
-        (json!({ "client_id": "x".repeat(129) }), &["client_id", "client_id"]),
+        (json!({ "client_id": "no spaces" }), &["client_id"]),
+        (json!({ "client_id": 5 }), &["client_id"]),
+        (json!({ "client_id": "x".repeat(129) }), &["client_id"]),
         (json!({ "client_id": "x", "roles": "a" }), &["roles"]),
         (json!({ "client_id": "x", "roles": ["a", "-b", 5, "openid", "c:d"] }), &["roles[1]", "roles[2]", "roles[3]", "roles[4]"]),
         (json!({ "client_id": "x", "roles": many }), &["roles"]),
@@ -178,7 +178,7 @@ async fn every_wrong_field_of_a_deployment_is_named() {
     let before = edi.revision().await;
     for (body, wanted) in [
         (json!({}), &["id"][..]),
-        (json!({ "id": "a b" }), &["id", "id"]),
+        (json!({ "id": "a b" }), &["id"]),
         (json!({ "id": "m", "role": "a b" }), &["role"]),
         (json!({ "id": "m", "role": "groups" }), &["role"]),
         (json!({ "id": "m", "hosts": ["a", "a:80", "*.*.b", "http://x"] }), &["hosts[1]", "hosts[2]", "hosts[3]"]),
