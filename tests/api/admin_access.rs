@@ -141,7 +141,8 @@ async fn who_is_not_known_learns_nothing_but_401() {
             let answer = ask.bearer(token).send().await;
             assert_eq!(answer.status, 401, "{why}, {rule}: {answer}");
             answer.assert_problem(401);
-            let challenge = r#"Bearer realm="edi", error="invalid_token", error_description="the token is not valid here""#;
+            let challenge =
+                r#"Bearer realm="edi", error="invalid_token", error_description="the token is not valid here""#;
             assert_eq!(answer.header("www-authenticate"), challenge, "RFC 6750 §3.1, one face, {why}: {answer}");
         }
     }
@@ -193,12 +194,20 @@ async fn the_scope_is_judged_before_the_body_and_what_is_there() {
         (edi.ask_admin("GET", "clients/../status"), 404, "paths are not normalised"),
         (edi.ask_admin("POST", "clients").body("text/plain", "{}"), 415, "JSON alone"),
         (edi.ask_admin("POST", "clients").form(&[("client_id", "x")]), 415, "JSON alone"),
-        (edi.ask_admin("POST", "clients").header("content-encoding", "gzip").body("application/json", "{}"), 415, "RFC"),
+        (
+            edi.ask_admin("POST", "clients").header("content-encoding", "gzip").body("application/json", "{}"),
+            415,
+            "RFC",
+        ),
         (edi.ask_admin("POST", "clients").body("application/json", " ".repeat(256 * 1024 + 1)), 413, "256 KiB at most"),
         (edi.ask_admin("POST", "clients").body("application/json", ""), 422, "an empty body"),
         (edi.ask_admin("POST", "clients").body("application/json", "[]"), 422, "no object"),
         (edi.ask_admin("POST", "clients").body("application/json", "[".repeat(1000)), 422, "bounded depth"),
-        (edi.ask_admin("POST", "clients").body("application/json", vec![b'"', 0xff, b'"']), 422, "RFC 8259 §8.1: UTF-8"),
+        (
+            edi.ask_admin("POST", "clients").body("application/json", vec![b'"', 0xff, b'"']),
+            422,
+            "RFC 8259 §8.1: UTF-8",
+        ),
         (edi.ask_admin("GET", "clients?limit=1&limit=2"), 422, "twice"),
     ] {
         let answer = judged(ask, &token).await;

@@ -20,11 +20,17 @@ async fn every_wrong_field_of_a_client_is_named() {
         (json!({ "client_id": 5 }), &["client_id"]),
         (json!({ "client_id": "x".repeat(129) }), &["client_id"]),
         (json!({ "client_id": "x", "roles": "a" }), &["roles"]),
-        (json!({ "client_id": "x", "roles": ["a", "-b", 5, "openid", "c:d"] }), &["roles[1]", "roles[2]", "roles[3]", "roles[4]"]),
+        (
+            json!({ "client_id": "x", "roles": ["a", "-b", 5, "openid", "c:d"] }),
+            &["roles[1]", "roles[2]", "roles[3]", "roles[4]"],
+        ),
         (json!({ "client_id": "x", "roles": many }), &["roles"]),
         (json!({ "client_id": "x", "roles": ["x".repeat(64)] }), &["roles[0]"]),
         (json!({ "client_id": "x", "admin_scopes": ["edi:planet", "a"] }), &["admin_scopes[0]", "admin_scopes[1]"]),
-        (json!({ "client_id": "x", "audiences": ["a b", ISSUER, "https://x#y"] }), &["audiences[0]", "audiences[1]", "audiences[2]"]),
+        (
+            json!({ "client_id": "x", "audiences": ["a b", ISSUER, "https://x#y"] }),
+            &["audiences[0]", "audiences[1]", "audiences[2]"],
+        ),
         (json!({ "client_id": "x", "client_name": "" }), &["client_name"]),
         (json!({ "client_id": "x", "client_name": "a\nb" }), &["client_name"]),
         (json!({ "client_id": "x", "client_name": "x".repeat(201) }), &["client_name"]),
@@ -36,10 +42,7 @@ async fn every_wrong_field_of_a_client_is_named() {
         (json!({ "client_id": "x", "secrets": [] }), &["secrets"]),
         (json!({ "client_id": "x", "created_at": "2020-01-01T00:00:00Z" }), &["created_at"]),
         (json!({ "client_id": "x", "role": "a", "scope": "b" }), &["role", "scope"]),
-        (
-            json!({ "client_id": "x", "roles": 1, "client_name": 2, "zz": 3 }),
-            &["client_name", "roles", "zz"],
-        ),
+        (json!({ "client_id": "x", "roles": 1, "client_name": 2, "zz": 3 }), &["client_name", "roles", "zz"]),
     ] {
         let answer = edi.admin("POST", "clients", &body).await;
         assert_eq!(answer.status, 422, "{body}: {answer}");
@@ -93,7 +96,10 @@ async fn a_patch_changes_what_it_names_and_null_puts_the_default_back() {
         (json!({ "client_id": "svc" }), json!({})),
         (json!({ "client_name": "Risk" }), json!({ "client_name": "Risk" })),
         (json!({ "roles": ["b", "c"] }), json!({ "roles": ["b", "c"] })),
-        (json!({ "client_name": null, "access_token_lifetime": null }), json!({ "client_name": null, "access_token_lifetime": null })),
+        (
+            json!({ "client_name": null, "access_token_lifetime": null }),
+            json!({ "client_name": null, "access_token_lifetime": null }),
+        ),
         (json!({ "access_token_signing_alg": null }), json!({ "access_token_signing_alg": null })),
         (json!({ "token_endpoint_auth_method": null }), json!({ "token_endpoint_auth_method": null })),
         (json!({ "roles": null, "audiences": null }), json!({ "roles": [], "audiences": [] })),
@@ -182,7 +188,10 @@ async fn every_wrong_field_of_a_deployment_is_named() {
         (json!({ "id": "m", "role": "a b" }), &["role"]),
         (json!({ "id": "m", "role": "groups" }), &["role"]),
         (json!({ "id": "m", "hosts": ["a", "a:80", "*.*.b", "http://x"] }), &["hosts[1]", "hosts[2]", "hosts[3]"]),
-        (json!({ "id": "m", "paths": ["/a", "b", "/a//b", "/../x", "/%2e"] }), &["paths[1]", "paths[2]", "paths[3]", "paths[4]"]),
+        (
+            json!({ "id": "m", "paths": ["/a", "b", "/a//b", "/../x", "/%2e"] }),
+            &["paths[1]", "paths[2]", "paths[3]", "paths[4]"],
+        ),
         (json!({ "id": "m", "audience": "" }), &["audience"]),
         (json!({ "id": "m", "audience": ISSUER }), &["audience"]),
         (json!({ "id": "m", "host": "a" }), &["host"]),

@@ -15,7 +15,15 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("src/ambient.rs", &["crate::http", "crate::oauth", "crate::store", "crate::config", "crate::keys", "crate::cli"]),
     (
         "src/keys",
-        &["crate::http", "crate::oauth", "crate::admin", "crate::store", "crate::config", "crate::cli", "crate::install"],
+        &[
+            "crate::http",
+            "crate::oauth",
+            "crate::admin",
+            "crate::store",
+            "crate::config",
+            "crate::cli",
+            "crate::install",
+        ],
     ),
     ("src/store", &["crate::http", "crate::oauth", "crate::admin", "crate::config", "crate::cli", "crate::install"]),
     ("src/oauth", &["crate::http", "crate::admin", "crate::config", "crate::cli", "crate::install"]),
@@ -27,7 +35,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
 
 /// A word, and the only places that may name it: the crate that stays behind one door.
 const ONLY_IN: &[(&[&str], &[&str])] = &[
-    (&["actix_web::", "actix_http::", "actix_service::", "actix_rt::"], &["src/http", "src/cli/serve.rs", "src/cli/demo.rs"]),
+    (
+        &["actix_web::", "actix_http::", "actix_service::", "actix_rt::"],
+        &["src/http", "src/cli/serve.rs", "src/cli/demo.rs"],
+    ),
     (&["sled::", "store::sled"], &["src/store/sled", "src/cli"]),
     (&["jsonwebtoken"], &["src/keys", "src/cli"]),
     (&["reqwest", "clap", "anyhow"], &["src/cli", "src/main.rs"]),

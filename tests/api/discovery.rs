@@ -76,7 +76,8 @@ async fn an_issuer_with_a_path_answers_with_and_without_it() {
     let admin = edi.admin_token(&edi.operator(), "edi:read").await;
     assert_eq!(parts(&admin).1["aud"], issuer);
     edi.admin_with(&admin, "GET", "status", &Value::Null).await.assert(200);
-    for path in ["/auth/.well-known/openid-configuration", "/auth/edi/", "/auth/edi/health/live", "/other/oauth2/token"] {
+    for path in ["/auth/.well-known/openid-configuration", "/auth/edi/", "/auth/edi/health/live", "/other/oauth2/token"]
+    {
         assert_eq!(edi.ask("GET", path).send().await.json()["error"], "not_found", "{path}");
     }
 }

@@ -4,9 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use edi::store::memory::Outcome;
 use serde_json::{Value, json};
 
 use crate::support::edi::{ISSUER, Setup};
+use crate::support::jwt::verified;
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -143,6 +145,39 @@ async fn a_crash_after_the_commit_is_finished_by_the_next_start() {
 }
 
 #[tokio::test]
+async fn a_first_commit_of_unknown_outcome_is_finished_or_forgotten_by_the_next_start() {
+    for outcome in [Outcome::Written, Outcome::NotWritten] {
+        let setup = Setup::new();
+        setup.memory().outcome_unknown(Some(outcome));
+        assert!(setup.try_start().await.is_err());
+        assert_eq!(names(&setup.path("keys")), ["master.key.new", "operator.json.new"], "nothing is claimed yet");
+        let waiting = fs::read(setup.path("keys/master.key.new")).unwrap();
+        setup.memory().outcome_unknown(None);
+        let edi = setup.start().await;
+        assert_eq!(names(&setup.path("keys")), ["master.key", "operator.json"]);
+        let key = fs::read(setup.path("keys/master.key")).unwrap();
+        assert_eq!(key == waiting, outcome == Outcome::Written, "{outcome:?}: what was committed counts, else nothing");
+        edi.admin("GET", "status", &Value::Null).await.assert(200);
+    }
+}
+
+#[tokio::test]
+async fn an_algorithm_that_is_no_longer_used_still_verifies() {
+    let setup = Setup::on_disk();
+    let edi = setup.start().await;
+    let svc = edi.register_with("svc", &json!({ "roles": ["a"], "access_token_signing_alg": "ES256" })).await;
+    let old = edi.token(&svc, &[]).await;
+    edi.stop().await;
+    let edi = setup.set("keys.algorithms", "EdDSA").start().await;
+    let new = edi.token(&svc, &[]).await;
+    let jwks = edi.ask("GET", "/.well-known/jwks.json").send().await.json();
+    for (token, algorithm) in [(&old, "ES256"), (&new, "EdDSA")] {
+        assert_eq!(verified(token, &jwks).0["alg"], algorithm);
+        assert!(edi.is_active(&svc, token).await, "{algorithm}");
+    }
+}
+
+#[tokio::test]
 async fn leftovers_of_another_store_are_not_taken_for_this_ones() {
     let (ours, theirs) = (Setup::on_disk(), Setup::on_disk());
     ours.start().await.stop().await;
@@ -188,7 +223,8 @@ async fn a_key_file_that_others_can_read_is_refused_with_the_command_that_mends_
     let setup = Setup::on_disk();
     setup.start().await.stop().await;
     let file = setup.path("keys/master.key");
-    for (mode, starts) in [(0o644, false), (0o604, false), (0o666, false), (0o620, false), (0o640, true), (0o400, true)] {
+    for (mode, starts) in [(0o644, false), (0o604, false), (0o666, false), (0o620, false), (0o640, true), (0o400, true)]
+    {
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         match setup.try_start().await {
             Ok(edi) => {

@@ -13,6 +13,7 @@ mod admin_rights;
 mod architecture;
 mod cli_admin;
 mod cli_program;
+mod cli_real;
 mod cli_token;
 mod client_secrets;
 mod discovery;

@@ -1,6 +1,7 @@
 //! A small HTTP/1.1 client that sends exactly what a test says, odd requests included, and shows the whole answer when
 //! a test fails.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use serde_json::Value;
@@ -67,10 +68,10 @@ impl Ask {
             text.push_str("host: edi.test\r\n");
         }
         if !given("content-length") && (!self.body.is_empty() || self.method == "POST") {
-            text.push_str(&format!("content-length: {}\r\n", self.body.len()));
+            let _ = write!(text, "content-length: {}\r\n", self.body.len());
         }
         for (name, value) in &self.headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(text, "{name}: {value}\r\n");
         }
         text.push_str("\r\n");
         let mut stream = TcpStream::connect(self.at).await.unwrap();
