@@ -109,7 +109,12 @@ pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Failure
     // Addresses first: the most common mistake, and nothing is touched yet.
     let listeners = Listeners::bind(config)?;
     let store = open_store(config, &ambient).await?;
-    start_with(store, listeners, config, ambient).await
+    let started = start_with(Arc::clone(&store), listeners, config, ambient).await;
+    if started.is_err() {
+        // Its files are free again once the failure is told, not some time later.
+        store.close().await;
+    }
+    started
 }
 
 /// The same on a store that is open already, whatever `store.engine` says: for tests and harnesses.
