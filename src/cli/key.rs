@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::api::{Api, ApiFlags, Needs};
 use super::table::Table;
-use super::{Failure, Output, view};
+use super::{Failure, Output, key_export, view};
 use crate::model::scope::AdminScope;
 
 const READ: Needs = &[AdminScope::Read, AdminScope::Keys];
@@ -22,6 +22,7 @@ enum Command {
     /// All keys with their state and dates
     #[command(visible_alias = "ls")]
     List(List),
+    Export(key_export::Args),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -32,7 +33,10 @@ struct List {
 
 /// Does it.
 pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
-    let Command::List(it) = args.command;
+    let it = match args.command {
+        Command::List(it) => it,
+        Command::Export(it) => return key_export::run(it, output).await,
+    };
     let keys = Api::new(&it.api, READ)?.list(&["keys"], &[]).await?;
     if output.json {
         return output.json(&keys);

@@ -14,11 +14,13 @@ pub mod demo;
 mod deployment;
 mod exchange;
 mod exit;
+mod explain;
 mod flags;
 mod input;
 mod inspect;
 mod issuer;
 mod key;
+mod key_export;
 mod output;
 mod parse;
 pub mod recover;
@@ -132,6 +134,10 @@ mod tests {
             "edi roles list",
             "edi keys list",
             "edi tokens inspect -",
+            "edi token explain - --deployment fraud",
+            "edi deployment access fraud",
+            "edi key export --pem --kid abc",
+            "edi keys export --pem --all",
             "edi token inspect",
             "edi revocations list --kind role",
             "edi revoke --client svc --yes --json",
@@ -160,6 +166,8 @@ mod tests {
             "edi revoke --client a --role b",
             "edi revoke --token eyJhbGciOiJub25lIn0.e30.",
             "edi token inspect eyJhbGciOiJub25lIn0.e30.",
+            "edi token explain eyJhbGciOiJub25lIn0.e30.",
+            "edi key export --pem --kid a --all",
             "edi token get --issuer https://x.example/ --client-id a",
             "edi token get --issuer https://x.example --client-id a --role r --scope edi:read",
         ] {
