@@ -18,11 +18,12 @@ pub(super) fn render(site: &Site) -> Result<String, String> {
             (named, None) => named.to_string(),
             (named, Some(at)) => format!("http://{named}:{}", at.port()),
         };
+        let bind = site.listen.map(|at| format!("\tbind {}\n", at.ip())).unwrap_or_default();
         let _ = write!(
             out,
             "
 {address} {{
-\t# In this order: `route` keeps it, Caddy's own would sort the lines.
+{bind}\t# In this order: `route` keeps it, Caddy's own would sort the lines.
 \troute {{
 \t\t# Who a caller claims to be, and what it claims to ask for, ends here; in the spelling with `_` too, which some
 \t\t# models read as `-`. Caddy itself replaces X-Forwarded-For, -Host and -Proto of callers it was not told to trust.
@@ -50,10 +51,6 @@ pub(super) fn render(site: &Site) -> Result<String, String> {
             path = site.edi.path(),
             identity = IDENTITY.join(" "),
         );
-        if let Some(at) = site.listen {
-            let bind = format!("{address} {{\n\tbind {}\n", at.ip());
-            out = out.replace(&format!("{address} {{\n"), &bind);
-        }
         for (number, route) in routes.iter().enumerate() {
             let upstream = route.deployment.upstream();
             if route.prefix.is_empty() {

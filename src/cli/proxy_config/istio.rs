@@ -11,6 +11,7 @@ pub(super) fn render(site: &Site) -> String {
 # Istio verifies tokens by edi's published keys and asks nobody; a revoked token passes until it expires. For pods
 # labelled `app: NAME` in a namespace with sidecars. istiod fetches the keys from `jwksUri`, which may be an address
 # inside the cluster; `issuer` is what tokens say, whatever the address.
+# X-Auth-Request-Groups is not set, as claims that are lists cannot be: models must not believe a caller's own.
 # Set meshConfig.pathNormalization.normalization to DECODE_AND_MERGE_SLASHES, so that paths have one reading.
 ",
     );

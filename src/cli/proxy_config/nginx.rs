@@ -91,7 +91,8 @@ server {{
         let _ = writeln!(out, "    location ^~ {}/ {{ {pass} }}", route.prefix);
     }
     if routes.iter().all(|route| !route.prefix.is_empty()) {
-        out.push_str("    location / { return 404; }\n");
+        // Not `return`, which comes before edi is asked: strangers learn nothing of what is here.
+        out.push_str("    location / { try_files /.nothing =404; }\n");
     }
     let edi = &site.edi;
     let _ = write!(
