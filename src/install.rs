@@ -11,11 +11,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::ambient::Ambient;
+use crate::keys::KeyError;
 use crate::keys::generate::NewKey;
 use crate::keys::master::{MasterKey, MasterKeyError};
 use crate::keys::private_file::{self, PrivateFileError, Staged};
 use crate::keys::secrets::{self, SecretKeys};
-use crate::keys::KeyError;
 use crate::model::algorithm::Algorithm;
 use crate::model::client::{AuthMethod, Client, SecretCheck, StoredSecret};
 use crate::model::id::ClientId;
@@ -248,12 +248,7 @@ async fn commit(
     for ring in rings {
         tx.put(&keyrings::key(ring.algorithm), ring, None)?;
     }
-    let by = By {
-        actor: operator.client_id.clone(),
-        now,
-        longest_lifetime: std::time::Duration::ZERO,
-        reason: None,
-    };
+    let by = By { actor: operator.client_id.clone(), now, longest_lifetime: std::time::Duration::ZERO, reason: None };
     match clients::write::<std::convert::Infallible>(&mut tx, None, Some(operator), &by).await {
         Ok(()) => {}
         Err(ChangeError::Store(error)) => return Err(error.into()),
@@ -298,7 +293,10 @@ async fn new_ring(
 }
 
 /// A new key pair, sealed. RSA takes its time, so it never runs on an async thread.
-async fn fresh_key(ambient: &Ambient, master: &MasterKey, algorithm: Algorithm) -> Result<FreshKey, KeyError> {
+///
+/// # Errors
+/// When none could be made.
+pub async fn fresh_key(ambient: &Ambient, master: &MasterKey, algorithm: Algorithm) -> Result<FreshKey, KeyError> {
     let entropy = Arc::clone(&ambient.entropy);
     let made = tokio::task::spawn_blocking(move || NewKey::generate(algorithm, &*entropy)).await;
     let key = made.map_err(|_| KeyError::Generation)??;

@@ -167,8 +167,7 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     may_change(operator, None, Some(&client))?;
     let (secret, shown) = make_secret(service, &client.client_id, None, None, chosen).await?;
     client.secrets.push(secret);
-    let revision =
-        clients::create(&*service.store, &service.ambient, &client, &operator.by(service)).await?;
+    let revision = clients::create(&*service.store, &service.ambient, &client, &operator.by(service)).await?;
     audit::changed(&operator.client_id, "client.create", client.client_id.as_str());
     service.settled(revision).await?;
     Ok(Created { view: client.into(), client_secret: shown })
@@ -205,7 +204,7 @@ pub async fn update(service: &Service, operator: &Operator, id: &str, body: &[u8
     let id = known(id)?;
     let mut fields = Fields::parse(body)?;
     if let Some(other) = fields.take("client_id")
-        && other != Value::from(id.as_str())
+        && other != id.as_str()
     {
         fields.problem("client_id", "an id cannot be changed");
     }
@@ -342,10 +341,9 @@ fn may_change(operator: &Operator, before: Option<&Client>, after: Option<&Clien
         });
     }
     match after.and_then(|client| client.admin_scopes.iter().find(|scope| !operator.holds(**scope))) {
-        Some(lacked) => Err(AdminError::Forbidden {
-            scope: *lacked,
-            detail: "nobody grants an edi: scope they lack".into(),
-        }),
+        Some(lacked) => {
+            Err(AdminError::Forbidden { scope: *lacked, detail: "nobody grants an edi: scope they lack".into() })
+        }
         None => Ok(()),
     }
 }

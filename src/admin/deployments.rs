@@ -120,7 +120,7 @@ pub async fn update(
     let id = known(id)?;
     let mut fields = Fields::parse(body)?;
     if let Some(other) = fields.take("id")
-        && other != serde_json::Value::from(id.as_str())
+        && other != id.as_str()
     {
         fields.problem("id", "an id cannot be changed");
     }

@@ -46,12 +46,7 @@ impl Fields {
     }
 
     /// Takes a field through a rule. Outer `None`: not there (or wrong, and noted). Inner `None`: null.
-    #[expect(clippy::option_option, reason = "a merge patch tells absent from null (RFC 7396)")]
-    pub fn read<T>(
-        &mut self,
-        field: &str,
-        rule: impl FnOnce(&Value) -> Result<T, String>,
-    ) -> Option<Option<T>> {
+    pub fn read<T>(&mut self, field: &str, rule: impl FnOnce(&Value) -> Result<T, String>) -> Option<Option<T>> {
         match self.object.remove(field)? {
             Value::Null => Some(None),
             value => match rule(&value) {
@@ -122,9 +117,7 @@ impl Fields {
 /// Says what was expected.
 pub fn text(value: &Value, most: usize) -> Result<String, String> {
     match value.as_str() {
-        Some(text)
-            if !text.is_empty() && text.chars().count() <= most && !text.chars().any(char::is_control) =>
-        {
+        Some(text) if !text.is_empty() && text.chars().count() <= most && !text.chars().any(char::is_control) => {
             Ok(text.to_owned())
         }
         _ => Err(format!("expected a text of 1 to {most} characters without control characters")),

@@ -1,16 +1,19 @@
-//! Looking at the signing keys.
+//! The signing keys: looking at them, rotating, revoking.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::access::Operator;
 use super::error::AdminError;
+use super::fields::{Fields, parsed};
 use super::page::Page;
+use crate::audit;
 use crate::model::algorithm::Algorithm;
 use crate::model::id::Kid;
-use crate::model::keyring::{KeyState, Ring};
+use crate::model::keyring::{Emergency, KeyState, Promotion, Reach, RevokeRefusal, Ring};
 use crate::model::scope::AdminScope;
 use crate::model::time::{self, Timestamp};
+use crate::oauth::rotation::{self, RotationError};
 use crate::oauth::service::Service;
 
 /// A signing key as operators see it: its public half and its life.
@@ -62,4 +65,95 @@ fn ring_views(ring: &Ring, now: Timestamp) -> impl Iterator<Item = KeyView> + '_
         revoked_at: key.revoked_at,
         jwk: key.public.clone(),
     })
+}
+
+/// What a rotation planned.
+#[derive(Debug, Serialize)]
+pub struct RotationView {
+    /// The key that signs next.
+    kid: Kid,
+    algorithm: Algorithm,
+    #[serde(with = "time::rfc3339")]
+    signs_from: Timestamp,
+    /// The key that signs until then.
+    old: Kid,
+    #[serde(with = "time::rfc3339")]
+    old_trusted_until: Timestamp,
+    /// The new standby.
+    pending: Kid,
+}
+
+/// Plans a rotation: of one algorithm's ring, or of the default one's.
+///
+/// # Errors
+/// [`AdminError`]; a rotation that is planned already is a conflict.
+pub async fn rotate(service: &Service, operator: &Operator, body: &[u8]) -> Result<RotationView, AdminError> {
+    operator.demand(AdminScope::Keys)?;
+    let mut fields = Fields::parse(if body.is_empty() { b"{}" } else { body })?;
+    let algorithm = fields.read("algorithm", |value| parsed(value, str::parse::<Algorithm>)).flatten();
+    fields.finish()?;
+    let algorithm = algorithm.unwrap_or_else(|| service.settings.default_algorithm());
+    let done = rotation::rotate(service, algorithm, false).await?;
+    let Some((promotion, revision)) = done else { return Err(AdminError::Conflict("nothing to rotate".into())) };
+    audit::changed(&operator.client_id, "key.rotate", promotion.kid.as_str());
+    service.settled(revision).await?;
+    let Promotion { kid, signs_from, old, old_trusted_until, pending } = promotion;
+    Ok(RotationView { kid, algorithm, signs_from, old, old_trusted_until, pending })
+}
+
+/// What an emergency did.
+#[derive(Debug, Serialize)]
+pub struct EmergencyView {
+    revoked: Vec<Kid>,
+    /// The key that signs from now on, if that changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    promoted: Option<Kid>,
+    /// For how many seconds that key had been published: below `keys.publish_before`, proxies may not know it yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published_for: Option<u64>,
+    added: Vec<Kid>,
+    /// Until when verifiers that do not ask edi may believe tokens of the revoked keys.
+    #[serde(with = "time::rfc3339")]
+    believed_offline_until: Timestamp,
+}
+
+/// Revokes a key: out of the JWKS and its tokens inactive at once.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn revoke(
+    service: &Service,
+    operator: &Operator,
+    kid: &str,
+    body: &[u8],
+) -> Result<EmergencyView, AdminError> {
+    operator.demand(AdminScope::Keys)?;
+    let unknown = || AdminError::NotFound("there is no key with this id".into());
+    let kid = Kid::parse(kid).map_err(|_| unknown())?;
+    let mut fields = Fields::parse(if body.is_empty() { b"{}" } else { body })?;
+    let all = fields.read("all", |value| value.as_bool().ok_or_else(|| "expected true or false".to_owned())).flatten();
+    fields.finish()?;
+    let reach = if all.unwrap_or(false) { Reach::KeyAndPending } else { Reach::Key };
+    let believed = service.now().plus(service.longest_lifetime());
+    let (emergency, revision) = rotation::revoke(service, &kid, reach).await?;
+    audit::changed(&operator.client_id, "key.revoke", kid.as_str());
+    service.settled(revision).await?;
+    let Emergency { revoked, promoted, published_for, added } = emergency;
+    let published_for = published_for.map(|length| length.as_secs());
+    Ok(EmergencyView { revoked, promoted, published_for, added, believed_offline_until: believed })
+}
+
+impl From<RotationError> for AdminError {
+    fn from(error: RotationError) -> Self {
+        match error {
+            RotationError::Store(error) => error.into(),
+            RotationError::Revoke(RevokeRefusal::UnknownKey(_)) => {
+                Self::NotFound("there is no key with this id".into())
+            }
+            RotationError::NoRing | RotationError::Rotate(_) | RotationError::Revoke(_) => {
+                Self::Conflict(error.to_string().into())
+            }
+            RotationError::Keys(error) => Self::Unavailable { unknown: false, reason: error.to_string() },
+        }
+    }
 }

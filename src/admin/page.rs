@@ -44,7 +44,11 @@ impl PageRequest {
         if after == Some(None) {
             problem("cursor", "expected the next_cursor of an earlier answer".into());
         }
-        if problems.is_empty() { Ok(Self { limit, after: after.flatten() }) } else { Err(AdminError::Invalid(problems)) }
+        if problems.is_empty() {
+            Ok(Self { limit, after: after.flatten() })
+        } else {
+            Err(AdminError::Invalid(problems))
+        }
     }
 }
 

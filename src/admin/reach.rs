@@ -112,10 +112,9 @@ async fn caller(
 ) -> Result<Caller, AdminError> {
     let now = service.now();
     let mut of_it = Vec::new();
-    for subject in [
-        Subject::Client(client.client_id.clone()),
-        Subject::Grant(client.client_id.clone(), deployment.role.clone()),
-    ] {
+    for subject in
+        [Subject::Client(client.client_id.clone()), Subject::Grant(client.client_id.clone(), deployment.role.clone())]
+    {
         of_it.extend(revocation(service, subject).await?);
     }
     let proof = Proof::of(&client, now);

@@ -86,9 +86,7 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
             None
         }
         (None, ..) => {
-            if !matches!(kind, Some(_)) {
-                fields.problem("kind", "say what to revoke: jti, client, role, key or token");
-            }
+            fields.problem("kind", "say what to revoke: jti, client, role, key or token");
             None
         }
     };

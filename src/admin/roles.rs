@@ -60,7 +60,8 @@ pub async fn list(service: &Service, operator: &Operator, page: &PageRequest) ->
     let mut uses = Uses { after, only: None, most: page.limit + 1, found: BTreeMap::new() };
     uses.gather(service).await?;
     let more = uses.found.len() > page.limit;
-    let items: Vec<RoleView> = uses.found.into_iter().take(page.limit).map(|(role, it)| view(service, role, it)).collect();
+    let items: Vec<RoleView> =
+        uses.found.into_iter().take(page.limit).map(|(role, it)| view(service, role, it)).collect();
     let next = items.last().filter(|_| more).map(|last| Key::new(last.role.as_str()));
     Ok(Page::new(items, next.as_ref()))
 }

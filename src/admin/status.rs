@@ -51,8 +51,7 @@ pub fn show(service: &Service, operator: &Operator) -> Result<Status, AdminError
         Health::ReadOnly(why) => ("read-only", Some(why)),
         Health::Down(why) => ("down", Some(why)),
     };
-    let mut attention: Vec<String> =
-        problem.iter().map(|why| format!("the store takes no writes: {why}")).collect();
+    let mut attention: Vec<String> = problem.iter().map(|why| format!("the store takes no writes: {why}")).collect();
     if service.is_stale() {
         attention.push("the mirrors have not heard of the store for more than 5 s".into());
     }

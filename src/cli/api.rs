@@ -27,6 +27,13 @@ pub(super) struct ApiFlags {
     server: Option<String>,
 }
 
+impl ApiFlags {
+    /// The admin API that the credentials at `path` name.
+    pub(super) fn of(path: PathBuf) -> Self {
+        Self { credentials: Some(path), server: None }
+    }
+}
+
 /// The admin API, as one operator.
 pub(super) struct Api {
     credentials: Credentials,

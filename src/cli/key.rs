@@ -5,12 +5,12 @@ use serde_json::Value;
 
 use super::api::{Api, ApiFlags, Needs};
 use super::table::Table;
-use super::{Failure, Output, key_export, view};
+use super::{Failure, Output, key_change, key_export, view};
 use crate::model::scope::AdminScope;
 
 const READ: Needs = &[AdminScope::Read, AdminScope::Keys];
 
-/// Signing keys. When one has leaked: `edi revoke --key KID`.
+/// Signing keys. When one has leaked: `edi key revoke KID`.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -22,6 +22,8 @@ enum Command {
     /// All keys with their state and dates
     #[command(visible_alias = "ls")]
     List(List),
+    Rotate(key_change::Rotate),
+    Revoke(key_change::Revoke),
     Export(key_export::Args),
 }
 
@@ -35,6 +37,8 @@ struct List {
 pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let it = match args.command {
         Command::List(it) => it,
+        Command::Rotate(it) => return key_change::rotate(it, output).await,
+        Command::Revoke(it) => return key_change::revoke(it, output).await,
         Command::Export(it) => return key_export::run(it, output).await,
     };
     let keys = Api::new(&it.api, READ)?.list(&["keys"], &[]).await?;

@@ -20,6 +20,7 @@ mod input;
 mod inspect;
 mod issuer;
 mod key;
+mod key_change;
 mod key_export;
 mod output;
 mod parse;
@@ -147,6 +148,9 @@ mod tests {
             "edi revocations list --kind role",
             "edi revoke --client svc --yes --json",
             "edi revoke --token - --dry-run",
+            "edi revoke --key --OdDX-7O-dm1uiimTnHqhNXXgP5TrjYSpMZbargMmI --yes",
+            "edi revoke --jti -xg4wH0z6kG2pXq0Xn9tJA --yes",
+            "edi key revoke -OdDX-7O-dm1uiimTnHqhNXXgP5TrjYSpMZbargMmI --yes",
             "edi client create svc --role a --role b --scope edi:introspect --lifetime 10m --auth-method basic --alg RS256",
             "edi client update svc --add-role a --remove-role b --lifetime default",
             "edi client secret add svc --expires 90d --secret-stdin",

@@ -1,6 +1,6 @@
 //! `edi serve`: the one place that names a concrete store and puts all parts together.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,9 @@ use crate::http::admin::BodyLimit;
 use crate::http::peer::Proxies;
 use crate::http::{routes, server};
 use crate::install::{self, Plan, Start};
+use crate::model::keyring::Schedule;
 use crate::oauth::access_token::RoleClaims;
+use crate::oauth::rotation;
 use crate::oauth::service::{Service, Settings};
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
@@ -60,9 +62,8 @@ pub fn start_logs(config: &Config) -> Result<telemetry::Guard, Failure> {
     use std::io::IsTerminal as _;
     let format = match config.log.format {
         LogFormat::Pretty => telemetry::Format::Pretty,
-        LogFormat::Json => telemetry::Format::Json,
         LogFormat::Auto if std::io::stderr().is_terminal() => telemetry::Format::Pretty,
-        LogFormat::Auto => telemetry::Format::Json,
+        LogFormat::Json | LogFormat::Auto => telemetry::Format::Json,
     };
     telemetry::init(format, &config.log.level).map_err(|error| Failure::new(Exit::Config, error.to_string()))
 }
@@ -79,7 +80,7 @@ pub struct Running {
     pub service: Arc<Service>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<std::io::Result<()>>,
-    background: JoinHandle<()>,
+    background: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -90,7 +91,7 @@ impl Running {
     pub async fn stop(self) -> Result<(), Failure> {
         self.stop.send_replace(true);
         let served = self.serving.await;
-        self.background.abort();
+        self.background.iter().for_each(JoinHandle::abort);
         self.service.store.close().await;
         match served {
             Ok(Ok(())) => Ok(()),
@@ -106,16 +107,48 @@ impl Running {
 /// Whatever stands in the way, and what to do about it.
 pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Failure> {
     // Addresses first: the most common mistake, and nothing is touched yet.
-    let refused = |error: server::BindError| {
-        Failure::new(Exit::Unavailable, error.to_string()).hint("set listen.public and listen.admin, or their flags")
-    };
-    let public = server::bind(config.listen.public).map_err(refused)?;
-    let admin = server::bind(config.listen.admin).map_err(refused)?;
-    let address = |socket: &std::net::TcpListener| socket.local_addr().map_err(anyhow::Error::from);
+    let listeners = Listeners::bind(config)?;
+    let store = open_store(config, &ambient).await?;
+    start_with(store, listeners, config, ambient).await
+}
+
+/// The same on a store that is open already, whatever `store.engine` says: for tests and harnesses.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_on(store: Arc<dyn Store>, config: &Config, ambient: Ambient) -> Result<Running, Failure> {
+    start_with(store, Listeners::bind(config)?, config, ambient).await
+}
+
+/// Both listeners' sockets.
+struct Listeners {
+    public: TcpListener,
+    admin: TcpListener,
+}
+
+impl Listeners {
+    fn bind(config: &Config) -> Result<Self, Failure> {
+        let refused = |error: server::BindError| {
+            Failure::new(Exit::Unavailable, error.to_string())
+                .hint("set listen.public and listen.admin, or their flags")
+        };
+        let public = server::bind(config.listen.public).map_err(refused)?;
+        let admin = server::bind(config.listen.admin).map_err(refused)?;
+        Ok(Self { public, admin })
+    }
+}
+
+async fn start_with(
+    store: Arc<dyn Store>,
+    listeners: Listeners,
+    config: &Config,
+    ambient: Ambient,
+) -> Result<Running, Failure> {
+    let Listeners { public, admin } = listeners;
+    let address = |socket: &TcpListener| socket.local_addr().map_err(anyhow::Error::from);
     let (public_at, admin_at) = (address(&public)?, address(&admin)?);
 
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error.to_string());
-    let store = open_store(config, &ambient).await?;
     let settings = settings(config);
     let plan = plan(config, &settings, admin_at);
     let (master, start) = install::prepare(&*store, &ambient, &plan).await.map_err(|error| failed(&error))?;
@@ -125,7 +158,8 @@ pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Failure
         .map_err(|error| failed(&error))?;
 
     let (stop, mut stopped) = watch::channel(false);
-    let background = tokio::spawn(sweep(Arc::clone(&store)));
+    let background =
+        vec![tokio::spawn(sweep(Arc::clone(&store))), tokio::spawn(rotation::keep_rotating(Arc::clone(&service)))];
     let data = web::Data::from(Arc::clone(&service));
     let issuer_path = config.issuer.path().to_owned();
     let public_routes = {
@@ -209,6 +243,7 @@ fn settings(config: &Config) -> Settings {
         audience: config.tokens.audience.clone(),
         default_role: config.tokens.default_role.clone(),
         algorithms: config.keys.algorithms.clone(),
+        schedule: Schedule { rotate_every: config.keys.rotate_every, publish_before: config.keys.publish_before },
         claims: RoleClaims { groups: config.claims.groups, keycloak_roles: config.claims.keycloak_roles },
         hashing_threads: config.limits.hashing_threads,
         hashing_queue: config.limits.hashing_queue,

@@ -18,6 +18,7 @@ use crate::admin::page::PageRequest;
 use crate::admin::{clients, deployments, explain, keys, reach, revocations, roles, status};
 use crate::model::scope::AdminScope;
 use crate::oauth::service::Service;
+use crate::secret::Secret;
 
 /// One thing an operator can do. The texts are path segments as they came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ enum Operation<'a> {
     RoleShow(&'a str),
     Explain,
     KeyList,
+    KeyRotate,
+    KeyRevoke(&'a str),
     RevocationList,
     RevocationCreate,
     Status,
@@ -47,8 +50,8 @@ enum Operation<'a> {
 
 use Operation::{
     ClientCreate, ClientDelete, ClientList, ClientShow, ClientUpdate, DeploymentAccess, DeploymentCreate,
-    DeploymentDelete, DeploymentList, DeploymentShow, DeploymentUpdate, Explain, KeyList, RevocationCreate,
-    RevocationList, RoleList, RoleShow, SecretAdd, SecretList, SecretRemove, Status,
+    DeploymentDelete, DeploymentList, DeploymentShow, DeploymentUpdate, Explain, KeyList, KeyRevoke, KeyRotate,
+    RevocationCreate, RevocationList, RoleList, RoleShow, SecretAdd, SecretList, SecretRemove, Status,
 };
 
 /// What a path offers: its operations by method. `None` for a path that does not exist.
@@ -60,16 +63,16 @@ fn offered<'a>(segments: &[&'a str]) -> Option<Vec<(Method, Operation<'a>)>> {
         ["clients", id, "secrets"] => vec![(M::GET, SecretList(id)), (M::POST, SecretAdd(id))],
         ["clients", id, "secrets", secret] => vec![(M::DELETE, SecretRemove(id, secret))],
         ["deployments"] => vec![(M::GET, DeploymentList), (M::POST, DeploymentCreate)],
-        ["deployments", id] => vec![
-            (M::GET, DeploymentShow(id)),
-            (M::PATCH, DeploymentUpdate(id)),
-            (M::DELETE, DeploymentDelete(id)),
-        ],
+        ["deployments", id] => {
+            vec![(M::GET, DeploymentShow(id)), (M::PATCH, DeploymentUpdate(id)), (M::DELETE, DeploymentDelete(id))]
+        }
         ["deployments", id, "access"] => vec![(M::GET, DeploymentAccess(id))],
         ["roles"] => vec![(M::GET, RoleList)],
         ["roles", role] => vec![(M::GET, RoleShow(role))],
         ["explain"] => vec![(M::POST, Explain)],
         ["keys"] => vec![(M::GET, KeyList)],
+        ["keys", "rotate"] => vec![(M::POST, KeyRotate)],
+        ["keys", kid, "revoke"] => vec![(M::POST, KeyRevoke(kid))],
         ["revocations"] => vec![(M::GET, RevocationList), (M::POST, RevocationCreate)],
         ["status"] => vec![(M::GET, Status)],
         _ => return None,
@@ -87,6 +90,7 @@ impl Operation<'_> {
             DeploymentList | DeploymentShow(_) => (AdminScope::Deployments, true),
             DeploymentCreate | DeploymentUpdate(_) | DeploymentDelete(_) => (AdminScope::Deployments, false),
             KeyList => (AdminScope::Keys, true),
+            KeyRotate | KeyRevoke(_) => (AdminScope::Keys, false),
             RevocationList => (AdminScope::Revocations, true),
             RevocationCreate => (AdminScope::Revocations, false),
             // These tell of clients and deployments alike.
@@ -102,6 +106,8 @@ impl Operation<'_> {
                 | SecretAdd(_)
                 | DeploymentCreate
                 | DeploymentUpdate(_)
+                | KeyRotate
+                | KeyRevoke(_)
                 | Explain
                 | RevocationCreate
         )
@@ -143,6 +149,8 @@ impl Operation<'_> {
             RoleShow(role) => ok(&roles::show(service, operator, role).await?),
             Explain => ok(&explain::judge(service, operator, body).await?),
             KeyList => ok(&keys::list(service, operator)?),
+            KeyRotate => ok(&keys::rotate(service, operator, body).await?),
+            KeyRevoke(kid) => ok(&keys::revoke(service, operator, kid, body).await?),
             RevocationList => ok(&revocations::list(service, operator, query.kind.as_deref(), &page()?).await?),
             RevocationCreate => created(&revocations::create(service, operator, body).await?),
             Status => ok(&status::show(service, operator)?),
@@ -204,7 +212,7 @@ pub async fn handle(
         Presented::None => None,
         _ => return Err(BearerRefusal::Token("the Authorization header holds no usable bearer token".into()).into()),
     };
-    let operator = authenticate(&service, bearer.as_ref().map(|token| token.expose()))?;
+    let operator = authenticate(&service, bearer.as_ref().map(Secret::expose))?;
     Exchange::of(&request).note_client(operator.client_id.as_str());
     let path = request.path().strip_prefix("/admin/v1/").unwrap_or_default();
     let segments: Vec<&str> = path.split('/').collect();
@@ -218,8 +226,9 @@ pub async fn handle(
     let query = Query::parse(request.query_string())?;
     let body = if operation.takes_body() {
         let body = body::read(request.headers(), payload, limit.0).await?;
-        if !body.is_empty() {
-            check_media_type(&request)?;
+        if !body.is_empty() && !media_type_fits(&request) {
+            let wrong = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+            return Err(wrong.detail("send JSON, with Content-Type: application/json"));
         }
         body
     } else {
@@ -237,14 +246,11 @@ fn method_not_allowed(offered: &[(Method, Operation<'_>)]) -> HttpResponse {
     HttpResponse::MethodNotAllowed().insert_header((ALLOW, allowed.join(", "))).finish()
 }
 
-fn check_media_type(request: &HttpRequest) -> Result<(), Problem> {
+fn media_type_fits(request: &HttpRequest) -> bool {
     let value = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim();
     let merge_patch = request.method() == Method::PATCH && essence.eq_ignore_ascii_case("application/merge-patch+json");
-    if essence.eq_ignore_ascii_case("application/json") || merge_patch {
-        return Ok(());
-    }
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).detail("send JSON, with Content-Type: application/json"))
+    essence.eq_ignore_ascii_case("application/json") || merge_patch
 }
 
 impl From<AdminError> for Problem {
@@ -293,6 +299,8 @@ mod tests {
             ("roles/a", "GET"),
             ("explain", "POST"),
             ("keys", "GET"),
+            ("keys/rotate", "POST"),
+            ("keys/k/revoke", "POST"),
             ("revocations", "GET POST"),
             ("status", "GET"),
         ] {

@@ -8,12 +8,13 @@
 //! | [`error`], [`bearer`], [`problem`] | refusals in the dialect of their endpoint |
 //! | [`document`], [`cors`] | metadata and JWKS: entity tags and open CORS |
 //! | [`routes`] | every route of both listeners |
-//! | [`token`], [`introspect`], [`revoke`], [`jwks`], [`metadata`], [`health`], [`admin`] | one file per endpoint |
+//! | [`token`], [`introspect`], [`revoke`], [`jwks`], [`metadata`], [`authz`], [`legion`], [`health`], [`admin`] | one file per endpoint |
 //!
 //! Parses and answers; what the answer says is decided in `oauth` and `admin`.
 
 mod access_log;
 pub mod admin;
+pub mod authz;
 pub mod bearer;
 pub mod body;
 pub mod caller;
@@ -30,6 +31,7 @@ pub mod host;
 mod hostile;
 pub mod introspect;
 pub mod jwks;
+pub mod legion;
 pub mod manners;
 pub mod metadata;
 pub mod peer;

@@ -4,7 +4,7 @@ use actix_web::guard;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Resource};
 
-use super::{admin, cors, health, introspect, jwks, metadata, revoke, token};
+use super::{admin, authz, cors, health, introspect, jwks, legion, metadata, revoke, token};
 
 /// The public listener. `issuer_path` is the issuer's path (`""` or `/tenant`): everything answers with and without it,
 /// whether or not a proxy in front takes it away.
@@ -17,8 +17,20 @@ pub fn public(config: &mut ServiceConfig, issuer_path: &str) {
         let at = |path: &str| web::resource(format!("{prefix}{path}"));
         config
             .service(at("/oauth2/token").route(web::post().to(token::token)).default_service(not_allowed("POST"))) // RFC 6749 §3.2
-            .service(at("/oauth2/introspect").route(web::post().to(introspect::introspect)).default_service(not_allowed("POST"))) // RFC 7662 §2
+            .service(
+                at("/oauth2/introspect")
+                    .route(web::post().to(introspect::introspect))
+                    .default_service(not_allowed("POST")),
+            ) // RFC 7662 §2
             .service(at("/oauth2/revoke").route(web::post().to(revoke::revoke)).default_service(not_allowed("POST"))) // RFC 7009 §2
+            .service(at("/authz").route(web::route().to(authz::named)))
+            .service(at("/authz/nginx").route(web::route().to(authz::nginx)))
+            .service(at("/authz/forwarded").route(web::route().to(authz::forwarded)))
+            .service(at("/authz/envoy{rest:.*}").route(web::route().to(authz::envoy)))
+            .service(
+                at("/api/v1/model/token").route(web::post().to(legion::token)).default_service(not_allowed("POST")),
+            )
+            .service(document(at("/api/v1/model/jwks")).route(get().to(jwks::jwks)))
             .service(document(at("/.well-known/jwks.json")).route(get().to(jwks::jwks))) // RFC 7517 §5
             .service(document(at("/.well-known/oauth-authorization-server")).route(get().to(metadata::metadata))) // RFC 8414 §3
             .service(document(at("/.well-known/openid-configuration")).route(get().to(metadata::metadata))); // OIDC Discovery §4

@@ -122,8 +122,7 @@ mod tests {
     #[test]
     fn a_bulk_revocation_covers_up_to_its_instant_rounded_up_plus_two_seconds() {
         let actor = ClientId::parse("op").unwrap();
-        let at =
-            |millis| Revocation::bulk(Timestamp::from_millis(millis), Duration::from_secs(60), actor.clone(), None);
+        let at = |millis| Revocation::bulk(Timestamp::from_millis(millis), Duration::from_mins(1), actor.clone(), None);
         assert_eq!(at(10_000).covers_iat, Some(12));
         assert_eq!(at(10_001).covers_iat, Some(13));
         assert!(at(10_001).ends_at >= Timestamp::from_secs(13 + 60));

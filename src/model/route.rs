@@ -194,7 +194,8 @@ impl Routes {
         for prefixes in candidates.into_iter().flatten() {
             let matching = || prefixes.iter().filter(|prefix| starts_with(&path, &prefix.segments));
             let Some(longest) = matching().map(|prefix| prefix.segments.len()).max() else { continue };
-            let mut best = matching().filter(|prefix| prefix.segments.len() == longest).map(|prefix| &prefix.deployment);
+            let mut best =
+                matching().filter(|prefix| prefix.segments.len() == longest).map(|prefix| &prefix.deployment);
             let Some(first) = best.next() else { continue };
             return if best.all(|other| other == first) { Ok(first) } else { Err(NoRoute::Contested) };
         }
@@ -278,11 +279,39 @@ mod tests {
     fn tricks_have_no_match() {
         let routes = routes(&[("all", &["m.example"], &["/"]), ("fraud", &["m.example"], &["/model/fraud/"])]);
         for path in [
-            "", "model", "//", "/model//fraud", "/model/./fraud", "/model/../fraud", "/model/fraud/..", "/..", "/.",
-            "/model%2ffraud", "/model%2Ffraud", "/model/%2e%2e/fraud", "/model/%2E/fraud", "/model/fraud%5c..",
-            "/model\\fraud", "/model;x/fraud", "/model/fraud;v=1", "/model/%66raud", "/model/fraud%00", "/model/%25",
-            "/model/%3b", "/model/fraud%3fx", "/model/%", "/model/%6", "/model/%zz", "/model/fraud#x", "/model/a b",
-            "/model/\u{e4}", "/model/\u{0}", "/model/fraud\r\nX: y", "/model/%252e%252e", "/model/a|b", "/model/<x>",
+            "",
+            "model",
+            "//",
+            "/model//fraud",
+            "/model/./fraud",
+            "/model/../fraud",
+            "/model/fraud/..",
+            "/..",
+            "/.",
+            "/model%2ffraud",
+            "/model%2Ffraud",
+            "/model/%2e%2e/fraud",
+            "/model/%2E/fraud",
+            "/model/fraud%5c..",
+            "/model\\fraud",
+            "/model;x/fraud",
+            "/model/fraud;v=1",
+            "/model/%66raud",
+            "/model/fraud%00",
+            "/model/%25",
+            "/model/%3b",
+            "/model/fraud%3fx",
+            "/model/%",
+            "/model/%6",
+            "/model/%zz",
+            "/model/fraud#x",
+            "/model/a b",
+            "/model/\u{e4}",
+            "/model/\u{0}",
+            "/model/fraud\r\nX: y",
+            "/model/%252e%252e",
+            "/model/a|b",
+            "/model/<x>",
         ] {
             assert_eq!(found(&routes, "m.example", path), Err(NoRoute::Ambiguous), "{path:?}");
         }
@@ -322,11 +351,7 @@ mod tests {
 
     #[test]
     fn a_place_is_taken_by_the_same_host_and_segments_alone() {
-        let held = routes(&[
-            ("one", &["m", "*.w"], &["/a", "/b/c"]),
-            ("any", &[], &["/x/"]),
-            ("whole", &["h"], &[]),
-        ]);
+        let held = routes(&[("one", &["m", "*.w"], &["/a", "/b/c"]), ("any", &[], &["/x/"]), ("whole", &["h"], &[])]);
         let taken = |id: &str, hosts: &[&str], paths: &[&str]| {
             let wanted = Deployment {
                 id: DeploymentId::parse(id).unwrap(),

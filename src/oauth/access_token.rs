@@ -18,6 +18,49 @@ pub struct RoleClaims {
     pub keycloak_roles: bool,
 }
 
+/// A token that another one was made from: its id and the key that signed it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "RawAncestor")]
+pub struct Ancestor {
+    /// Its `jti`.
+    pub jti: TokenId,
+    /// The key that signed it.
+    pub kid: Kid,
+}
+
+#[derive(Deserialize)]
+struct RawAncestor {
+    jti: String,
+    kid: Kid,
+}
+
+impl TryFrom<RawAncestor> for Ancestor {
+    type Error = &'static str;
+    fn try_from(raw: RawAncestor) -> Result<Self, Self::Error> {
+        Ok(Self { jti: TokenId::parse(&raw.jti).ok_or("not a token id")?, kid: raw.kid })
+    }
+}
+
+/// The tokens that this one was made from, the first one first; it falls with any of them. Empty for a token that a
+/// client got by its own proof.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Lineage(pub Vec<Ancestor>);
+
+/// How often a token may be passed on.
+const MAX_LINEAGE: usize = 4;
+
+/// From when and for how long a token lives, and what it comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Life<'a> {
+    /// When it is issued.
+    pub issued: Timestamp,
+    /// Its lifetime in seconds.
+    pub lifetime: u32,
+    /// What it was made from.
+    pub lineage: &'a Lineage,
+}
+
 /// Writes the claims. Every text in it follows a grammar that needs no JSON escape, except the issuer, which the caller
 /// has escaped once (`issuer_json` is a JSON string with its quotes).
 #[must_use]
@@ -26,14 +69,13 @@ pub fn write_claims(
     client: &ClientId,
     granted: &Granted,
     jti: TokenId,
-    issued: Timestamp,
-    lifetime: u32,
+    life: Life<'_>,
     extra: RoleClaims,
 ) -> String {
     let scope = granted.scope();
     let audience = json_text(&granted.audience);
-    let iat = issued.secs();
-    let exp = iat.saturating_add(i64::from(lifetime));
+    let iat = life.issued.secs();
+    let exp = iat.saturating_add(i64::from(life.lifetime));
     let mut out = String::with_capacity(256 + 4 * scope.len());
     // Writing to a String cannot fail.
     let _ = write!(
@@ -50,6 +92,15 @@ pub fn write_claims(
         out.push_str(",\"realm_access\":{\"roles\":");
         write_roles(&mut out, &granted.roles);
         out.push('}');
+    }
+    if !life.lineage.0.is_empty() {
+        out.push_str(",\"edi_made_from\":");
+        let mut before = '[';
+        for Ancestor { jti, kid } in &life.lineage.0 {
+            let _ = write!(out, "{before}{{\"jti\":\"{jti}\",\"kid\":\"{kid}\"}}");
+            before = ',';
+        }
+        out.push(']');
     }
     out.push('}');
     out
@@ -84,6 +135,8 @@ struct RawClaims {
     jti: String,
     client_id: String,
     scope: String,
+    #[serde(default)]
+    edi_made_from: Lineage,
 }
 
 /// The proven content of a token of this issuer.
@@ -107,9 +160,19 @@ pub struct Claims {
     pub admin_scopes: Vec<AdminScope>,
     /// The key that signed it.
     pub kid: Kid,
+    /// What it was made from.
+    pub lineage: Lineage,
 }
 
 impl Claims {
+    /// The lineage of a token made from this one; `None` when it was passed on too often.
+    #[must_use]
+    pub fn descend(&self) -> Option<Lineage> {
+        let mut line = self.lineage.0.clone();
+        line.push(Ancestor { jti: self.jti, kid: self.kid.clone() });
+        (line.len() <= MAX_LINEAGE).then_some(Lineage(line))
+    }
+
     /// Reads a payload that was signed by `kid`; `None` when edi would not have written it.
     #[must_use]
     pub fn read(payload: &[u8], kid: Kid) -> Option<Self> {
@@ -135,6 +198,7 @@ impl Claims {
             roles,
             admin_scopes,
             kid,
+            lineage: raw.edi_made_from,
         })
     }
 
@@ -161,7 +225,8 @@ mod tests {
 
     fn written(granted: &Granted, extra: RoleClaims) -> String {
         let client = ClientId::parse("svc").unwrap();
-        write_claims("\"https://edi.example\"", &client, granted, TokenId(1), Timestamp::from_millis(7_900), 60, extra)
+        let life = Life { issued: Timestamp::from_millis(7_900), lifetime: 60, lineage: &Lineage::default() };
+        write_claims("\"https://edi.example\"", &client, granted, TokenId(1), life, extra)
     }
 
     const BOTH: RoleClaims = RoleClaims { groups: true, keycloak_roles: true };

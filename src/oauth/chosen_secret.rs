@@ -242,10 +242,10 @@ mod tests {
         let mut pinned: Vec<_> = futures.into_iter().map(|f| (Box::pin(f), None)).collect();
         std::future::poll_fn(|cx| {
             for (future, output) in &mut pinned {
-                if output.is_none() {
-                    if let std::task::Poll::Ready(out) = future.as_mut().poll(cx) {
-                        *output = Some(out);
-                    }
+                if output.is_none()
+                    && let std::task::Poll::Ready(out) = future.as_mut().poll(cx)
+                {
+                    *output = Some(out);
                 }
             }
             if pinned.iter().all(|(_, out)| out.is_some()) {

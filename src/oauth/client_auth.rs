@@ -151,8 +151,8 @@ fn live<'a>(service: &Service, secret: Option<&'a StoredSecret>) -> Result<&'a S
 mod tests {
     use super::*;
 
-    fn basic(id: &str) -> Option<(String, Secret)> {
-        Some((id.to_owned(), Secret::new("s".into())))
+    fn basic(id: &str) -> (String, Secret) {
+        (id.to_owned(), Secret::new("s".into()))
     }
 
     #[test]
@@ -160,24 +160,24 @@ mod tests {
         let code = |presented| choose(presented).map(|proof| proof.method).map_err(|error| error.code.wire().0);
         let none = Presented::default;
         for (presented, answer, rule) in [
-            (Presented { basic: basic("a"), ..none() }, Ok(AuthMethod::SecretBasic), "§2.3.1 Basic"),
+            (Presented { basic: Some(basic("a")), ..none() }, Ok(AuthMethod::SecretBasic), "§2.3.1 Basic"),
             (
                 Presented { client_id: Some("a"), client_secret: Some("s"), ..none() },
                 Ok(AuthMethod::SecretPost),
                 "§2.3.1 form",
             ),
             (
-                Presented { basic: basic("a"), client_id: Some("a"), ..none() },
+                Presented { basic: Some(basic("a")), client_id: Some("a"), ..none() },
                 Ok(AuthMethod::SecretBasic),
                 "an equal client_id is no second method",
             ),
             (
-                Presented { basic: basic("a"), client_id: Some("b"), ..none() },
+                Presented { basic: Some(basic("a")), client_id: Some("b"), ..none() },
                 Err("invalid_request"),
                 "another client_id",
             ),
             (
-                Presented { basic: basic("a"), client_secret: Some("s"), ..none() },
+                Presented { basic: Some(basic("a")), client_secret: Some("s"), ..none() },
                 Err("invalid_request"),
                 "§2.3: not more than one",
             ),

@@ -22,19 +22,8 @@ use crate::store::collections::revocations::Facts;
 const SHOWN: usize = 100;
 
 /// The checks, in order.
-pub const CHECKS: [&str; 11] = [
-    "shape",
-    "type",
-    "algorithm",
-    "key",
-    "signature",
-    "claims",
-    "issuer",
-    "expiry",
-    "revocations",
-    "audience",
-    "role",
-];
+pub const CHECKS: [&str; 11] =
+    ["shape", "type", "algorithm", "key", "signature", "claims", "issuer", "expiry", "revocations", "audience", "role"];
 
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,8 +224,7 @@ impl<'a> Reading<'a> {
         if causes.is_empty() {
             return holds("nothing revokes it");
         }
-        let causes: Vec<String> =
-            causes.iter().map(|subject| format!("{} {}", subject.kind(), subject.id())).collect();
+        let causes: Vec<String> = causes.iter().map(|subject| format!("{} {}", subject.kind(), subject.id())).collect();
         fails(format!("revoked: {}", causes.join(", ")))
     }
 

@@ -290,20 +290,20 @@ mod tests {
             .map_err(|error| error.code.wire().0)
     }
 
-    fn ok(scope: &str, audience: &str) -> Result<(String, String), &'static str> {
-        Ok((scope.into(), audience.into()))
+    fn ok(scope: &str, audience: &str) -> (String, String) {
+        (scope.into(), audience.into())
     }
 
     #[test]
     fn scope_rules() {
         let svc = client(&["a", "b"], &[AdminScope::Read], &[]);
         for (scope, answer, rule) in [
-            (None, ok("a b", DEFAULT), "left out: all granted roles, never an admin scope"),
-            (Some("b"), ok("b", DEFAULT), "a granted role"),
-            (Some("b a b"), ok("b a", DEFAULT), "order kept, repeats folded"),
-            (Some("openid profile"), ok("a b", DEFAULT), "OIDC's names alone count as left out"),
-            (Some("openid a"), ok("a", DEFAULT), "OIDC's names beside others are ignored"),
-            (Some("edi:read"), ok("edi:read", ISSUER), "an admin scope has the issuer as audience"),
+            (None, Ok(ok("a b", DEFAULT)), "left out: all granted roles, never an admin scope"),
+            (Some("b"), Ok(ok("b", DEFAULT)), "a granted role"),
+            (Some("b a b"), Ok(ok("b a", DEFAULT)), "order kept, repeats folded"),
+            (Some("openid profile"), Ok(ok("a b", DEFAULT)), "OIDC's names alone count as left out"),
+            (Some("openid a"), Ok(ok("a", DEFAULT)), "OIDC's names beside others are ignored"),
+            (Some("edi:read"), Ok(ok("edi:read", ISSUER)), "an admin scope has the issuer as audience"),
             (Some("c"), Err("invalid_scope"), "RFC 6749 §5.2: not granted"),
             (Some("A"), Err("invalid_scope"), "RFC 6749 §3.3: case-sensitive"),
             (Some("a c"), Err("invalid_scope"), "one not granted spoils all"),
@@ -320,7 +320,7 @@ mod tests {
     fn edi_admin_may_ask_for_any_admin_scope() {
         let operator = client(&[], &[AdminScope::Admin], &[]);
         for scope in AdminScope::ALL {
-            assert_eq!(ask(&operator, Some(scope.name()), None), ok(scope.name(), ISSUER));
+            assert_eq!(ask(&operator, Some(scope.name()), None), Ok(ok(scope.name(), ISSUER)));
         }
         assert_eq!(ask(&operator, None, None), Err("invalid_scope"), "never an admin scope unasked");
     }
@@ -332,28 +332,28 @@ mod tests {
         let all = client(&["fraud", "credit", "both", "plain", "free"], &[], &[]);
         let bound = client(&["fraud", "free"], &[], &["https://own.example"]);
         for (who, scope, resource, answer, rule) in [
-            (&all, Some("fraud"), None, ok("fraud", fraud), "the audience of the role's deployment"),
-            (&all, Some("free"), None, ok("free", DEFAULT), "a role without one: the default"),
-            (&all, Some("fraud both"), None, ok("fraud both", fraud), "the one the named roles share"),
+            (&all, Some("fraud"), None, Ok(ok("fraud", fraud)), "the audience of the role's deployment"),
+            (&all, Some("free"), None, Ok(ok("free", DEFAULT)), "a role without one: the default"),
+            (&all, Some("fraud both"), None, Ok(ok("fraud both", fraud)), "the one the named roles share"),
             (&all, Some("fraud credit"), None, Err("invalid_scope"), "RFC 9068 §3: named roles that differ"),
             (&all, Some("both"), None, Err("invalid_target"), "several in common: name one"),
-            (&all, Some("both"), Some(credit), ok("both", credit), "RFC 8707 §2: resource"),
+            (&all, Some("both"), Some(credit), Ok(ok("both", credit)), "RFC 8707 §2: resource"),
             (&all, Some("fraud"), Some(credit), Err("invalid_target"), "not allowed for the role"),
             (&all, Some("fraud credit"), Some(credit), Err("invalid_target"), "not allowed for every role"),
             (&all, Some("free"), Some("https://x.example"), Err("invalid_target"), "unknown"),
             (&all, Some("free"), Some("nonsense"), Err("invalid_target"), "RFC 8707 §2: malformed"),
             (&all, Some("free"), Some(ISSUER), Err("invalid_target"), "no role reaches the admin API"),
-            (&all, None, Some(fraud), ok("both fraud", fraud), "left out: the roles valid there"),
-            (&all, None, None, ok("free plain", DEFAULT), "left out and differing: the default one's roles"),
-            (&bound, Some("free"), Some("https://own.example"), ok("free", "https://own.example"), "registered"),
-            (&bound, Some("free"), None, ok("free", DEFAULT), "unasked: still the default"),
+            (&all, None, Some(fraud), Ok(ok("both fraud", fraud)), "left out: the roles valid there"),
+            (&all, None, None, Ok(ok("free plain", DEFAULT)), "left out and differing: the default one's roles"),
+            (&bound, Some("free"), Some("https://own.example"), Ok(ok("free", "https://own.example")), "registered"),
+            (&bound, Some("free"), None, Ok(ok("free", DEFAULT)), "unasked: still the default"),
             (&bound, Some("fraud"), Some(fraud), Err("invalid_target"), "not among the client's audiences"),
-            (&bound, None, Some("https://own.example"), ok("free", "https://own.example"), "left out, registered"),
+            (&bound, None, Some("https://own.example"), Ok(ok("free", "https://own.example")), "left out, registered"),
         ] {
             assert_eq!(ask(who, scope, resource), answer, "{rule}");
         }
         let operator = client(&[], &[AdminScope::Admin], &[]);
-        assert_eq!(ask(&operator, Some("edi:read"), Some(ISSUER)), ok("edi:read", ISSUER));
+        assert_eq!(ask(&operator, Some("edi:read"), Some(ISSUER)), Ok(ok("edi:read", ISSUER)));
         assert_eq!(ask(&operator, Some("edi:read"), Some(fraud)), Err("invalid_target"));
     }
 

@@ -97,6 +97,7 @@ mod tests {
                 roles: vec![],
                 admin_scopes: vec![],
                 kid: Kid::parse("k").unwrap(),
+                lineage: crate::oauth::access_token::Lineage::default(),
             }),
             algorithm: Algorithm::Es256,
         }
@@ -111,7 +112,8 @@ mod tests {
             memory.remember(digest_of(&n.to_string()), known(n));
             assert!(memory.recall(&hot).is_some_and(|known| known.claims.jti == TokenId(7)), "{n}");
         }
-        let kept: usize = memory.shards.iter().map(|shard| shard.lock().unwrap()).map(|s| s.young.len() + s.old.len()).sum();
+        let kept: usize =
+            memory.shards.iter().map(|shard| shard.lock().unwrap()).map(|s| s.young.len() + s.old.len()).sum();
         assert!(kept <= 2 * GENERATION, "{kept}");
         assert!(memory.recall(&digest_of("0")).is_none());
     }

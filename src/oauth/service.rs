@@ -23,7 +23,7 @@ use crate::model::algorithm::Algorithm;
 use crate::model::client::Client;
 use crate::model::default_role::DefaultRole;
 use crate::model::id::ClientId;
-use crate::model::keyring::Ring;
+use crate::model::keyring::{Ring, Schedule};
 use crate::model::time::Timestamp;
 use crate::store::cache::Cache;
 use crate::store::collections::clients::{self, ChosenSecrets};
@@ -54,6 +54,8 @@ pub struct Settings {
     pub default_role: Option<DefaultRole>,
     /// The algorithms whose rings are kept, the default first; never empty.
     pub algorithms: Vec<Algorithm>,
+    /// When signing keys rotate.
+    pub schedule: Schedule,
     /// Where tokens carry their roles.
     pub claims: RoleClaims,
     /// Threads for chosen secrets.
@@ -99,10 +101,10 @@ impl KeyFold {
 
     fn rebuild(&mut self) -> Result<(), StoreError> {
         let rings: Vec<Ring> = self.rings.values().cloned().collect();
-        let built = self.set.rebuild(&rings, &self.master).map_err(|error| StoreError::Corrupt {
-            key: keyrings::PREFIX.to_owned(),
-            what: error.to_string(),
-        })?;
+        let built = self
+            .set
+            .rebuild(&rings, &self.master)
+            .map_err(|error| StoreError::Corrupt { key: keyrings::PREFIX.to_owned(), what: error.to_string() })?;
         self.set = Arc::new(built);
         Ok(())
     }
@@ -161,6 +163,8 @@ pub struct Service {
     pub keys: Arc<Mirror<KeyFold>>,
     /// Live chosen secrets.
     pub chosen: Arc<Mirror<ChosenSecrets>>,
+    /// What seals private keys.
+    pub master: Arc<MasterKey>,
     /// The keys behind edi-made client secrets.
     pub secret_keys: SecretKeys,
     /// The hashing threads.
@@ -197,8 +201,9 @@ impl Service {
             SecretKeys::open(&master, &sealed.sealed).map_err(|error| OpenError::Keys(error.to_string()))?;
         let no_keys = KeySet::build(&[], &master).map_err(|error| OpenError::Keys(error.to_string()))?;
         let no_keys = Arc::new(no_keys);
+        let sealing = Arc::clone(&master);
         let keys = Mirror::load(Arc::clone(&store), keyrings::PREFIX, move || KeyFold {
-            master: Arc::clone(&master),
+            master: Arc::clone(&sealing),
             rings: BTreeMap::new(),
             set: Arc::clone(&no_keys),
         })
@@ -217,6 +222,7 @@ impl Service {
             revocations: Mirror::load(Arc::clone(&store), revocations::PREFIX, RevocationIndex::default).await?,
             chosen: Mirror::load(Arc::clone(&store), clients::CHOSEN_PREFIX, ChosenSecrets::default).await?,
             keys,
+            master,
             secret_keys,
             hasher: Hasher::start(settings.hashing_threads, settings.hashing_queue)?,
             verified: VerifiedSecrets::new(&ambient),

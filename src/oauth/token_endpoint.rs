@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::access_token::write_claims;
+use super::access_token::{Life, Lineage, write_claims};
 use super::client_auth::Authenticated;
 use super::error::{Code, OAuthError};
 use super::grant::{Granted, decide};
@@ -58,17 +58,13 @@ pub fn check_grant_type(request: TokenRequest<'_>) -> Result<(), OAuthError> {
 /// # Errors
 /// `invalid_scope`, `invalid_target`; 503 while a bulk revocation still covers new tokens, or when the store has been
 /// silent for too long.
-pub fn issue(
-    service: &Service,
-    caller: &Authenticated,
-    request: TokenRequest<'_>,
-) -> Result<TokenAnswer, OAuthError> {
+pub fn issue(service: &Service, caller: &Authenticated, request: TokenRequest<'_>) -> Result<TokenAnswer, OAuthError> {
     check_grant_type(request)?;
     service.fresh_enough_to_issue()?;
     let client = caller.client();
     let settings = &service.settings;
     let granted = decide(client, request.scope, request.resource, &settings.issuer, &settings.audience, service)?;
-    mint(service, client, &granted, settings.lifetime(client), service.now())
+    mint(service, client, &granted, settings.lifetime(client), service.now(), &Lineage::default())
 }
 
 /// Signs a token for what was granted.
@@ -81,6 +77,7 @@ pub fn mint(
     granted: &Granted,
     lifetime: u32,
     now: Timestamp,
+    lineage: &Lineage,
 ) -> Result<TokenAnswer, OAuthError> {
     let keys = service.key_set();
     let algorithm = client
@@ -90,16 +87,15 @@ pub fn mint(
     let signer = keys
         .signer(algorithm, now)
         .ok_or_else(|| OAuthError::new(Code::ServerError, "no signing key").because("the ring has no active key"))?;
-    let facts =
-        Facts { client: &client.client_id, roles: &granted.roles, kid: signer.kid().as_str(), iat: now.secs() };
+    let facts = Facts { client: &client.client_id, roles: &granted.roles, kid: signer.kid().as_str(), iat: now.secs() };
     if let Some(until) = service.revocations.read().covered_until(facts) {
         let wait = Timestamp::from_secs(until).plus(Duration::from_secs(1)).since(now).as_millis().div_ceil(1000);
         let wait = u32::try_from(wait).unwrap_or(u32::MAX).max(1);
         return Err(OAuthError::unavailable(wait, "a revocation made just now still covers new tokens"));
     }
     let jti = TokenId::from_bytes(service.ambient.random());
-    let claims =
-        write_claims(&service.issuer_json, &client.client_id, granted, jti, now, lifetime, service.settings.claims);
+    let life = Life { issued: now, lifetime, lineage };
+    let claims = write_claims(&service.issuer_json, &client.client_id, granted, jti, life, service.settings.claims);
     let access_token = signer.sign(claims.as_bytes()).map_err(|error| {
         OAuthError::new(Code::ServerError, "the token could not be signed").because(error.to_string())
     })?;

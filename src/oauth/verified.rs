@@ -24,10 +24,7 @@ impl VerifiedSecrets {
     /// An empty memory under a fresh key.
     #[must_use]
     pub fn new(ambient: &Ambient) -> Self {
-        Self {
-            key: hmac::Key::new(hmac::HMAC_SHA256, &ambient.random::<32>()),
-            known: RwLock::new(HashMap::new()),
-        }
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &ambient.random::<32>()), known: RwLock::new(HashMap::new()) }
     }
 
     /// Which of the client's secrets this text was when it was last verified. `hash` is the stored hash it was verified

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::access_token::Claims;
+use super::access_token::{Ancestor, Claims};
 use super::remembered::{Known, digest_of};
 use super::service::Service;
 use crate::keys::jws::Jws;
@@ -72,7 +72,18 @@ fn counts(service: &Service, claims: &Claims, now: Timestamp) -> Result<(), NotA
         return Err(NotActive::Expired);
     }
     let facts = Facts { client: &claims.client_id, roles: &claims.roles, kid: claims.kid.as_str(), iat: claims.iat };
-    if service.revocations.read().revokes(claims.jti, facts) { Err(NotActive::Revoked) } else { Ok(()) }
+    let revocations = service.revocations.read();
+    if revocations.revokes(claims.jti, facts) {
+        return Err(NotActive::Revoked);
+    }
+    // A token made from another falls with it: with its id, and with the key that signed it.
+    for Ancestor { jti, kid } in &claims.lineage.0 {
+        let facts = Facts { kid: kid.as_str(), ..facts };
+        if revocations.revokes(*jti, facts) || service.key_set().revoked(kid.as_str()) {
+            return Err(NotActive::Revoked);
+        }
+    }
+    Ok(())
 }
 
 /// Checks that edi signed the token with a key that still counts.

@@ -1,6 +1,6 @@
 //! Optimistic transactions for the typed collections: read, decide, write on condition that nothing read has changed.
 //!
-//! ```ignore
+//! ```text
 //! let mut retry = Retry::new(&ambient);
 //! loop {
 //!     let mut tx = Tx::new(&*store);

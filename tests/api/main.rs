@@ -10,4 +10,9 @@
 mod cli_admin;
 mod cli_program;
 mod cli_token;
+mod client_secrets;
+mod introspection;
+mod revocation;
 mod support;
+mod token_answers;
+mod token_refusals;

@@ -53,6 +53,19 @@ pub(crate) fn read_notes(trace: &Path, root: &Path) -> Vec<Note> {
     notes
 }
 
+/// How many bytes of the database were written over bytes written before.
+pub(crate) fn overwritten(notes: &[Note]) -> usize {
+    let (mut written, mut again) = (Vec::new(), 0);
+    for note in notes.iter().filter(|note| note.kind == b'W' && note.path == "store/data/db") {
+        let start = usize::try_from(note.number).unwrap();
+        let end = start + note.data.len();
+        written.resize(written.len().max(end), false);
+        again += written[start..end].iter().filter(|before| **before).count();
+        written[start..end].fill(true);
+    }
+    again
+}
+
 /// How much of what was not synced an image holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Variant {

@@ -7,8 +7,8 @@
 //! with everything right, or it is refused.
 //!
 //! Needs Linux and a C compiler, which is why it stands behind a feature; without them it fails:
-//! `cargo test --features outside-tests --test powercut`. `POWERCUT_SEED`, `POWERCUT_CUTS` and `POWERCUT_DAMAGES` vary
-//! and lengthen it.
+//! `cargo test --features outside-tests --test powercut`. `POWERCUT_SEED`, `POWERCUT_COMMITS` (by
+//! each of six tasks), `POWERCUT_CUTS` and `POWERCUT_DAMAGES` vary and lengthen it.
 
 #![expect(clippy::print_stdout, reason = "a test that prints its findings")]
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test of its own, without #[test]")]
@@ -63,8 +63,10 @@ fn test() {
     let notes = disk::read_notes(&trace, &root);
     let acknowledged = notes.iter().filter(|note| note.is_acknowledgement()).count();
     let size = trace.metadata().unwrap().len() >> 20;
-    println!("powercut: seed {seed}, {acknowledged} acknowledged commits, {} notes, {size} MiB", notes.len());
+    let again = disk::overwritten(&notes);
+    println!("powercut: seed {seed}, {acknowledged} commits, {} calls, {size} MiB, {again} B overwritten", notes.len());
     assert!(acknowledged > 500, "the writer did too little");
+    assert!(again > 0, "the writer never made the database use space again");
 
     let cuts = pick_cuts(&notes, usize::try_from(number("POWERCUT_CUTS", 60)).unwrap(), &mut random);
     let mut table: BTreeMap<(String, Verdict), usize> = BTreeMap::new();

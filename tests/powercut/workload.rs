@@ -16,7 +16,6 @@ use crate::disk::Note;
 use crate::random::Random;
 
 const TASKS: u64 = 6;
-const COMMITS: u64 = 250;
 const NAMES: u64 = 12;
 
 /// What the commit number `round` of `name` writes under each of its two keys; `None`: it deletes them.
@@ -62,7 +61,8 @@ pub(crate) fn run(root: &Path) {
 
 async fn write(task: u64, store: Arc<SledStore>, events: Arc<std::fs::File>) {
     let say = |line: String| (&*events).write_all(line.as_bytes()).unwrap();
-    for i in 0..COMMITS {
+    // The writer inherits the environment of the test.
+    for i in 0..crate::number("POWERCUT_COMMITS", 250) {
         let (name, round) = (format!("{task}-{}", i % NAMES), 1 + i / NAMES);
         let expires_at = i.is_multiple_of(3).then(|| Timestamp::from_secs(4_000_000_000));
         let write = content(&name, round).map_or(Write::Delete, |value| Write::Put { value, expires_at });

@@ -261,4 +261,3 @@ impl Fold for ChosenSecrets {
         self.live.remove(key);
     }
 }
-

@@ -158,7 +158,8 @@ impl Fold for DeploymentIndex {
     fn put(&mut self, key: &Key, value: &[u8], _expires_at: Option<Timestamp>) -> Result<(), StoreError> {
         let deployment: Deployment = decode(key, value)?;
         self.remove(key);
-        *self.audiences.entry(deployment.role.clone()).or_default().entry(deployment.audience.clone()).or_default() += 1;
+        *self.audiences.entry(deployment.role.clone()).or_default().entry(deployment.audience.clone()).or_default() +=
+            1;
         self.routes.add(&deployment);
         self.by_id.insert(key.clone(), deployment);
         Ok(())

@@ -252,7 +252,8 @@ mod tests {
     }
 
     fn bulk(index: &mut RevocationIndex, subject: &Subject, now: i64) {
-        let revocation = Revocation::bulk(Timestamp::from_secs(now), std::time::Duration::from_mins(1), client("op"), None);
+        let revocation =
+            Revocation::bulk(Timestamp::from_secs(now), std::time::Duration::from_mins(1), client("op"), None);
         let key = key(subject);
         index.put(&key, &encode(&key, &revocation).unwrap(), None).unwrap();
     }

@@ -52,7 +52,7 @@ impl View {
                 page.next = last;
                 break;
             }
-            let key = entry::key_of_data(&raw).map_err(StoreError::Unavailable)?;
+            let key = Key::new(entry::key_of_data(&raw).map_err(StoreError::Unavailable)?);
             let found = decode(&key, &stored)?;
             last = Some(key.clone());
             if found.is_live(now) {
@@ -146,9 +146,9 @@ impl Engine {
         for (key, write) in writes {
             let data_key = entry::data_key(key.as_str());
             if let Some(stored) = self.db.get(&data_key).map_err(|error| unwritable(&error))? {
-                let old = entry::decode(key.as_str(), &stored).map_err(CommitError::Unavailable)?;
-                meta.remove(key, &stored);
-                if let Some(end) = old.expires_at {
+                let (_, end, _) = entry::parts(key.as_str(), &stored).map_err(CommitError::Unavailable)?;
+                meta.remove(key.as_str(), &stored);
+                if let Some(end) = end {
                     meta.expiring = meta.expiring.wrapping_sub(1);
                     batch.remove(entry::expiry_key(end, key.as_str()));
                 }
@@ -157,7 +157,7 @@ impl Engine {
                 Write::Put { value, expires_at } => {
                     let new = Versioned { value: value.clone(), revision, expires_at: *expires_at };
                     let stored = entry::encode(key.as_str(), &new);
-                    meta.add(key, &stored);
+                    meta.add(key.as_str(), &stored);
                     if let Some(end) = expires_at {
                         meta.expiring += 1;
                         batch.insert(entry::expiry_key(*end, key.as_str()), &[]);

@@ -39,18 +39,17 @@ pub(super) fn due_until(now: Timestamp) -> Vec<u8> {
 }
 
 /// The entry's key inside a key of the tree that starts with [`DATA`].
-pub(super) fn key_of_data(raw: &[u8]) -> Result<Key, String> {
+pub(super) fn key_of_data(raw: &[u8]) -> Result<&str, String> {
     text(raw.get(1..))
 }
 
 /// The entry's key inside a key of the expiry index.
 pub(super) fn key_of_expiry(raw: &[u8]) -> Result<Key, String> {
-    text(raw.get(9..))
+    text(raw.get(9..)).map(Key::new)
 }
 
-fn text(bytes: Option<&[u8]>) -> Result<Key, String> {
-    let text = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok());
-    text.map(Key::new).ok_or_else(|| "a key is not text".into())
+fn text(bytes: Option<&[u8]>) -> Result<&str, String> {
+    bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).ok_or_else(|| "a key is not text".into())
 }
 
 fn ordered(at: Timestamp) -> [u8; 8] {
@@ -71,16 +70,19 @@ pub(super) fn encode(key: &str, entry: &Versioned) -> Vec<u8> {
 
 /// Reads what [`encode`] wrote; the error says what is wrong and never the content.
 pub(super) fn decode(key: &str, stored: &[u8]) -> Result<Versioned, String> {
+    let (revision, expires_at, value) = parts(key, stored)?;
+    Ok(Versioned { value: value.to_vec(), revision, expires_at })
+}
+
+/// The same without copying the value.
+pub(super) fn parts<'a>(key: &str, stored: &'a [u8]) -> Result<(Revision, Option<Timestamp>, &'a [u8]), String> {
     let body = unseal(key, stored)?;
     let short = || format!("the entry at {key} is cut short");
     let (revision, rest) = body.split_first_chunk::<8>().ok_or_else(short)?;
     let ([has_end], rest) = rest.split_first_chunk::<1>().ok_or_else(short)?;
     let (end, value) = rest.split_first_chunk::<8>().ok_or_else(short)?;
-    Ok(Versioned {
-        value: value.to_vec(),
-        revision: Revision(u64::from_be_bytes(*revision)),
-        expires_at: (*has_end != 0).then(|| Timestamp::from_millis(i64::from_be_bytes(*end))),
-    })
+    let expires_at = (*has_end != 0).then(|| Timestamp::from_millis(i64::from_be_bytes(*end)));
+    Ok((Revision(u64::from_be_bytes(*revision)), expires_at, value))
 }
 
 fn seal(key: &str, out: &mut [u8]) {
@@ -123,23 +125,23 @@ pub(super) struct Tally {
 
 impl Meta {
     /// Counts an entry that is there now; `stored` is what [`encode`] wrote.
-    pub(super) fn add(&mut self, key: &Key, stored: &[u8]) {
+    pub(super) fn add(&mut self, key: &str, stored: &[u8]) {
         // No `entry`: this runs for every entry of the store, and the collection is nearly always known.
-        if let Some(tally) = self.collections.get_mut(key.collection()) {
+        if let Some(tally) = self.collections.get_mut(collection(key)) {
             tally.count = tally.count.wrapping_add(1);
             tally.sum = tally.sum.wrapping_add(mark(key, stored));
         } else {
-            self.collections.insert(key.collection().into(), Tally { count: 1, sum: mark(key, stored) });
+            self.collections.insert(collection(key).into(), Tally { count: 1, sum: mark(key, stored) });
         }
     }
 
     /// Counts out an entry that was there.
-    pub(super) fn remove(&mut self, key: &Key, stored: &[u8]) {
-        if let Some(tally) = self.collections.get_mut(key.collection()) {
+    pub(super) fn remove(&mut self, key: &str, stored: &[u8]) {
+        if let Some(tally) = self.collections.get_mut(collection(key)) {
             tally.count = tally.count.wrapping_sub(1);
             tally.sum = tally.sum.wrapping_sub(mark(key, stored));
             if tally.count == 0 {
-                self.collections.remove(key.collection());
+                self.collections.remove(collection(key));
             }
         }
     }
@@ -174,10 +176,14 @@ impl Meta {
     }
 }
 
+fn collection(key: &str) -> &str {
+    key.split('/').next().unwrap_or_default()
+}
+
 /// A number that stands for this very entry.
-fn mark(key: &Key, stored: &[u8]) -> u64 {
+fn mark(key: &str, stored: &[u8]) -> u64 {
     let sealed = stored.first_chunk::<4>().copied().unwrap_or_default();
-    let mut z = (u64::from(crc32fast::hash(key.as_str().as_bytes())) << 32) | u64::from(u32::from_be_bytes(sealed));
+    let mut z = (u64::from(crc32fast::hash(key.as_bytes())) << 32) | u64::from(u32::from_be_bytes(sealed));
     // SplitMix64's finaliser: sums of these do not cancel out.
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -216,8 +222,8 @@ mod tests {
     #[test]
     fn a_missing_a_stale_and_a_foreign_entry_show() {
         let entry = |value: &[u8]| Versioned { value: value.to_vec(), revision: Revision(1), expires_at: None };
-        let stored = |name: &str, value: &[u8]| (Key::new(name), encode(name, &entry(value)));
-        let tally = |entries: &[(Key, Vec<u8>)]| {
+        let stored = |name: &str, value: &[u8]| (name.to_owned(), encode(name, &entry(value)));
+        let tally = |entries: &[(String, Vec<u8>)]| {
             let mut meta = Meta::default();
             for (key, stored) in entries {
                 meta.add(key, stored);

@@ -214,11 +214,11 @@ fn verify(folder: &Path, db: &sled::Db) -> Result<Meta, OpenError> {
         match raw.first() {
             Some(&DATA) => {
                 let key = entry::key_of_data(&raw).map_err(damaged)?;
-                let value = entry::decode(key.as_str(), &stored).map_err(damaged)?;
-                if value.revision.0 > meta.revision {
+                let (revision, _, _) = entry::parts(key, &stored).map_err(damaged)?;
+                if revision.0 > meta.revision {
                     return Err(damaged(format!("the entry at {key} is newer than the store")));
                 }
-                found.add(&key, &stored);
+                found.add(key, &stored);
             }
             Some(&EXPIRY) => found.expiring += 1,
             _ if *raw == *META_KEY || *raw == *FORMAT_KEY => {}
