@@ -395,7 +395,9 @@ class Target:
     - `identity`: headers that the model gets from the program, and the values they must have for `both-caller`'s token
       (a callable gets the claims);
     - `unauthenticated`: the status for a call without a usable token;
-    - `keeps_token`: the token itself reaches the model.
+    - `keeps_token`: the token itself reaches the model;
+    - `relearn`: makes the program fetch the key set now, as the end of its cache's time would; for programs that do not
+      fetch it for an unknown key.
     """
 
     program: str
@@ -409,6 +411,7 @@ class Target:
     challenge: bool = True
     identity: dict[str, Callable[[dict], str]] = field(default_factory=dict)
     keeps_token: bool = False
+    relearn: Callable[[], None] | None = None
     log: Program | None = None
 
 
@@ -781,6 +784,8 @@ def _rotated(caller: Caller) -> None:
 
 
 def _key_revoked(caller: Caller) -> None:
+    if caller.target.relearn:
+        caller.target.relearn()  # The standby was published after the rotation just now.
     before = caller.world.token()
     passes(caller.call(before))
     caller.world.revoke_key()
