@@ -238,9 +238,10 @@ class World:
         """edi is back, with what it stored."""
         self.server = self._serve()
 
-    def render(self, config: Path | str, replace: dict[str, object]) -> Path:
+    def render(self, config: Path | str, replace: dict[str, object], name: str | None = None) -> Path:
         """Copies a configuration of `config/proxies/` (a path in there) into the world's folder and replaces addresses,
-        ports, URLs and paths in it, nothing else: each key must occur, and neither side may hold more than one word."""
+        ports, URLs and paths in it, nothing else: each key must occur, and neither side may hold more than one word. The copy keeps its
+        name unless `name` is given."""
         source = CONFIG / config
         text = source.read_text()
         for old in sorted(replace, key=len, reverse=True):
@@ -249,7 +250,7 @@ class World:
             # A number or name alone, not a part of a longer one.
             text, found = re.subn(rf"(?<![\w.]){re.escape(old)}(?!\w)", new.replace("\\", "\\\\"), text)
             expect(found, f"{source.name} does not mention {old}")
-        rendered = self.folder / source.name
+        rendered = self.folder / (name or source.name)
         rendered.write_text(text)
         return rendered
 

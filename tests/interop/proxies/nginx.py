@@ -27,7 +27,7 @@ def check(bench: Bench) -> None:
 def _asking(world: World, binary: str) -> Target:
     port = free_port()
     site = world.render("nginx/auth_request.conf", _addresses(world, port))
-    log = _start(world, binary, site, port)
+    log = start(world, binary, site, port)
     return Target("nginx", _version(binary), "auth_request", port, True, identity=DECISION_IDENTITY, log=log)
 
 
@@ -38,12 +38,12 @@ def _by_keys(world: World, binary: str) -> Target:
         "nginx/auth_jwt.conf",
         _addresses(world, port) | {"https://tokens.example.com": world.issuer, "/var/cache/nginx/edi": cache},
     )
-    running = _start(world, binary, site, port)
+    running = start(world, binary, site, port)
 
     def relearn() -> None:
         running.stop()
         shutil.rmtree(cache)
-        _start(world, binary, site, port)
+        start(world, binary, site, port)
 
     return Target(
         "nginx",
@@ -66,7 +66,7 @@ def _addresses(world: World, port: int) -> dict[str, object]:
     }
 
 
-def _start(world: World, binary: str, site: Path, port: int) -> Program:
+def start(world: World, binary: str, site: Path, port: int) -> Program:
     """Runs nginx with nothing but the site, as /etc/nginx/nginx.conf would include it."""
     shutil.copy(CONFIG / "nginx" / "edi-untrusted.conf", world.folder)
     world.folder.chmod(0o755)
