@@ -238,9 +238,10 @@ class World:
         """edi is back, with what it stored."""
         self.server = self._serve()
 
-    def render(self, config: Path | str, replace: dict[str, object]) -> Path:
+    def render(self, config: Path | str, replace: dict[str, object], name: str | None = None) -> Path:
         """Copies a configuration of `config/proxies/` (a path in there) into the world's folder and replaces addresses,
-        ports, URLs and paths in it, nothing else: each key must occur, and neither side may hold more than one word."""
+        ports, URLs and paths in it, nothing else: each key must occur, and neither side may hold more than one word. The copy keeps its
+        name unless `name` is given."""
         source = CONFIG / config
         text = source.read_text()
         for old in sorted(replace, key=len, reverse=True):
@@ -249,7 +250,7 @@ class World:
             # A number or name alone, not a part of a longer one.
             text, found = re.subn(rf"(?<![\w.]){re.escape(old)}(?!\w)", new.replace("\\", "\\\\"), text)
             expect(found, f"{source.name} does not mention {old}")
-        rendered = self.folder / source.name
+        rendered = self.folder / (name or source.name)
         rendered.write_text(text)
         return rendered
 
@@ -395,7 +396,9 @@ class Target:
     - `identity`: headers that the model gets from the program, and the values they must have for `both-caller`'s token
       (a callable gets the claims);
     - `unauthenticated`: the status for a call without a usable token;
-    - `keeps_token`: the token itself reaches the model.
+    - `keeps_token`: the token itself reaches the model;
+    - `relearn`: makes the program fetch the key set now, as the end of its cache's time would; for programs that do not
+      fetch it for an unknown key.
     """
 
     program: str
@@ -409,6 +412,7 @@ class Target:
     challenge: bool = True
     identity: dict[str, Callable[[dict], str]] = field(default_factory=dict)
     keeps_token: bool = False
+    relearn: Callable[[], None] | None = None
     log: Program | None = None
 
 
@@ -781,6 +785,8 @@ def _rotated(caller: Caller) -> None:
 
 
 def _key_revoked(caller: Caller) -> None:
+    if caller.target.relearn:
+        caller.target.relearn()  # The standby was published after the rotation just now.
     before = caller.world.token()
     passes(caller.call(before))
     caller.world.revoke_key()
