@@ -7,26 +7,11 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import install
-from harness import (
-    CONFIG,
-    Bench,
-    Caller,
-    Case,
-    Missing,
-    Target,
-    World,
-    battery,
-    claim,
-    expect,
-    free_port,
-    parts,
-    passes,
-    refused,
-)
+from harness import CONFIG, Bench, Missing, Target, World, battery, claim, expect, free_port
+from more import AGES, TWISTED_PATHS
 
 FOLDER = CONFIG / "apache"
 MODULES = Path("/usr/lib/apache2/modules")
@@ -84,15 +69,7 @@ def check(bench: Bench) -> None:
                 },
                 log=running,
             )
-            battery(bench, world, target, [Case("a token that passed is refused from its end on", _ages)])
-
-
-def _ages(caller: Caller) -> None:
-    """Both modules can remember verdicts, and longer than a token lives."""
-    token = caller.world.token("short-lived")
-    passes(caller.call(token))
-    time.sleep(max(0.0, parts(token)[1]["exp"] + caller.target.leeway + 1 - time.time()))
-    refused(caller.call(token), (401,), "a remembered token past its end")
+            battery(bench, world, target, [AGES, TWISTED_PATHS])
 
 
 class TlsFront:

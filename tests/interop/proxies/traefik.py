@@ -21,6 +21,7 @@ from harness import (
     passes,
     refused,
 )
+from more import AGES, TWISTED_PATHS
 
 VERSION = "3.7.15"
 
@@ -51,7 +52,7 @@ def check(bench: Bench) -> None:
             identity=DECISION_IDENTITY,
             log=running,
         )
-        battery(bench, world, target, [Case("a port in Host changes nothing", _port)])
+        battery(bench, world, target, [Case("a port in Host changes nothing", _port), TWISTED_PATHS, AGES])
 
 
 def _routes(port: int) -> bool:
