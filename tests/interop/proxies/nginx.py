@@ -38,12 +38,12 @@ def _by_keys(world: World, binary: str) -> Target:
         "nginx/auth_jwt.conf",
         _addresses(world, port) | {"https://tokens.example.com": world.issuer, "/var/cache/nginx/edi": cache},
     )
-    running = start(world, binary, site, port)
+    running = [start(world, binary, site, port)]
 
     def relearn() -> None:
-        running.stop()
+        running.pop().stop()
         shutil.rmtree(cache)
-        start(world, binary, site, port)
+        running.append(start(world, binary, site, port))
 
     return Target(
         "nginx",
@@ -54,7 +54,7 @@ def _by_keys(world: World, binary: str) -> Target:
         leeway=5,
         identity=DECISION_IDENTITY,
         relearn=relearn,
-        log=running,
+        log=running[0],
     )
 
 
