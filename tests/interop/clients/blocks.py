@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "clients.md"
 
 # The folder of the work folder each language's files belong in.
-FOLDERS = {"python": "python", "js": "npm", "go": "go", "rust": "rust"}
+FOLDERS = {"python": "python", "js": "npm", "go": "go", "rust": "rust", "java": "spring"}
 
 BLOCK = re.compile(r"^```(\w+) (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -1,6 +1,8 @@
 """The programs of docs/clients.md: how each is run, which libraries it stands for, what it is exempt from."""
 
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -50,4 +52,7 @@ VERIFIERS = [
     # Allows what the discovery document lists, and that issuer has an EdDSA key too.
     go("verify", "github.com/coreos/go-oidc/v3", exempt=("EdDSA",)),
     rust("verify", "jsonwebtoken"),
+    # A server, started for each issuer; this calls it.
+    Program("Model.java", ("spring-boot",), "spring",
+            (sys.executable, str(Path(__file__).with_name("spring_call.py")))),
 ]

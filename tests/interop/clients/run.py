@@ -3,14 +3,16 @@
 
     tests/interop/clients/run.py --edi target/debug/edi
 
-Needs Python 3.10, node with npm, Go, cargo and their package registries (or warm caches); everything it installs goes
-below --work. Loopback only otherwise. Ends with `N passed, N failed`, and with 1 if anything failed or was missing.
+Needs Python 3.10, node with npm, Go, cargo, a JDK with Maven, and their package registries (or warm caches); everything
+it installs goes below --work. Loopback only otherwise. Ends with `N passed, N failed`, and with 1 if anything failed or
+was missing.
 """
 
 import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,7 @@ import tools
 from issuer import AUDIENCE, ROLE
 from model import start_model
 from programs import CALLERS, VERIFIERS
+from spring import SpringModels
 from tokens import start_issuers
 
 SECONDS = 60  # for one program, on a busy machine
@@ -46,13 +49,13 @@ class Report:
     def print(self):
         for title, rows in self.tables.items():
             cases = list(dict.fromkeys(case for row in rows.values() for case in row))
-            wide = max(len(name) for name in [title, *rows])
-            print("\n" + "  ".join([title.ljust(wide), *cases]))
-            for name, row in rows.items():
-                print("  ".join([name.ljust(wide), *(row.get(case, "-").ljust(len(case)) for case in cases)]).rstrip())
+            for name, row in [(title, {case: case for case in cases}), *rows.items()]:
+                cells = [row.get(case, "-").ljust(max(len(case), len("FAILED"))) for case in cases]
+                print("  ".join([name.ljust(max(map(len, [title, *rows]))), *cells]).rstrip())
+            print()
         for failure in self.failures:
-            print(f"\nFAILED {failure}")
-        print(f"\n{self.passed} passed, {len(self.failures)} failed")
+            print(f"FAILED {failure}\n")
+        print(f"{self.passed} passed, {len(self.failures)} failed")
 
 
 def run(work, program, given="", **environment):
@@ -132,10 +135,10 @@ def judge_callers(work, report, issuers, model, pool, label):
             report.add("get a token", label(program), case, problem)
 
 
-def judge_verifiers(work, report, cases, pool, label):
-    def judge(job):
+def judge_verifiers(work, report, cases, pool, label, **environment):
+    def judge_one(job):
         program, case = job
-        result = run(work, program, case.token, EDI_ISSUER=case.issuer)
+        result = run(work, program, case.token, EDI_ISSUER=case.issuer, **environment)
         return refused(result, case.refusal) if case.refusal else right_claims(case.issuer, "fraud-caller", result)
 
     ripe = max(case.ripe for case in cases)
@@ -143,7 +146,7 @@ def judge_verifiers(work, report, cases, pool, label):
         if group and group[0].ripe:
             time.sleep(max(0, ripe - time.time()))
         jobs = [(program, case) for program in VERIFIERS for case in group if case.name not in program.exempt]
-        for (program, case), problem in zip(jobs, pool.map(judge, jobs)):
+        for (program, case), problem in zip(jobs, pool.map(judge_one, jobs)):
             report.add("verify a token", label(program), case.name, problem)
 
 
@@ -178,11 +181,37 @@ def judge_requests_oauthlib(work, report, environment):
     more = lines.replace('scope="fraud-scoring"', 'scope="openid fraud-scoring"')
     assert more != lines, "the block no longer names its scope"
     plain = {"OAUTHLIB_INSECURE_TRANSPORT": "1"}
-    check("plain http is refused", {}, lines, "InsecureTransportError: (insecure_transport) OAuth 2 MUST utilize https.")
+    check("plain http is refused", {}, lines,
+          "InsecureTransportError: (insecure_transport) OAuth 2 MUST utilize https.")
     check("a changed scope is an error", plain, more,
           'Warning: Scope has changed from "openid fraud-scoring" to "fraud-scoring".',
           r'Warning: Scope has changed from "(openid fraud-scoring|fraud-scoring openid)" to "fraud-scoring"\.')
     check("a changed scope can be accepted", {**plain, "OAUTHLIB_RELAX_TOKEN_SCOPE": "1"}, more)
+
+
+def judge_spring(work, report, issuer):
+    """The error the page names: without a decoder of its own no token passes."""
+    program = next(program for program in VERIFIERS if program.name == "Model.java")
+    quote = "the given typ value needs to be one of [JWT]"
+    with SpringModels(work / "spring", "by-default-classes", [issuer.url]) as models:
+        result = run(work, program, issuer.token("fraud-caller"), EDI_ISSUER=issuer.url,
+                     SPRING_MODELS=json.dumps(models.urls))
+    problem = refused(result, re.escape(quote))
+    if f"`{quote}`" not in blocks.PAGE.read_text():
+        problem = problem or f"docs/clients.md does not quote: {quote}"
+    report.add("said on the page", "Spring: typ at+jwt is refused by default", "holds", problem)
+
+
+def judge(work, report, issuers, cases, pool, label):
+    model, main_issuer = start_model(), issuers["ES256"]
+    environment = {"EDI_ISSUER": main_issuer.url, "EDI_CLIENT_ID": "fraud-caller", "MODEL_URL": model,
+                   "EDI_CLIENT_SECRET": main_issuer.secrets["fraud-caller"]}
+    judge_callers(work, report, issuers, model, pool, label)
+    judge_httpx(work, report, environment)
+    judge_requests_oauthlib(work, report, environment)
+    judge_spring(work, report, main_issuer)
+    with SpringModels(work / "spring", "classes", [issuer.url for issuer in issuers.values()]) as models:
+        judge_verifiers(work, report, cases, pool, label, SPRING_MODELS=json.dumps(models.urls))
 
 
 def install(work, report):
@@ -207,23 +236,16 @@ def main():
     given = arguments.parse_args()
     work, report, pins = given.work.resolve(), Report(), tools.versions()
     work.mkdir(parents=True, exist_ok=True)
-    if not install(work, report):
-        report.print()
-        return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
 
     def label(program):
         return " + ".join(f"{library} {pins[library]}" for library in program.libraries)
 
     with tempfile.TemporaryDirectory(prefix="edi-clients-") as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
-        issuers, cases = start_issuers(str(given.edi.resolve()), Path(folder))
+        issuers, cases = start_issuers(str(given.edi.resolve()), Path(folder))  # first: a token has to expire meanwhile
         try:
-            model, main_issuer = start_model(), issuers["ES256"]
-            environment = {"EDI_ISSUER": main_issuer.url, "EDI_CLIENT_ID": "fraud-caller", "MODEL_URL": model,
-                           "EDI_CLIENT_SECRET": main_issuer.secrets["fraud-caller"]}
-            judge_callers(work, report, issuers, model, pool, label)
-            judge_httpx(work, report, environment)
-            judge_requests_oauthlib(work, report, environment)
-            judge_verifiers(work, report, cases, pool, label)
+            if install(work, report):
+                judge(work, report, issuers, cases, pool, label)
         finally:
             for issuer in issuers.values():
                 issuer.stop()

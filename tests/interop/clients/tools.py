@@ -77,7 +77,27 @@ def rust(work):
     command(["cargo", "build", "--quiet", "--locked"], work / "rust", 500, CARGO_TARGET_DIR=str(work / "rust/target"))
 
 
-INSTALLERS = {"python": python, "npm": npm, "go": go, "rust": rust}
+def spring(work):
+    changed, folder = copy(["pom.xml"], "spring", work), work / "spring"
+
+    def install():
+        shutil.rmtree(folder / "libraries", ignore_errors=True)
+        plugin = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
+        command(["mvn", "--quiet", "--batch-mode", f"{plugin}:copy-dependencies", "-DoutputDirectory=libraries"],
+                folder, 300)
+    command(["java", "-version"], folder, 20)
+    install_once(folder, changed, install)
+    lines = (folder / "Model.java").read_text()
+    by_default = folder / "by-default" / "Model.java"  # what the page warns of: Spring's own decoder
+    by_default.parent.mkdir(exist_ok=True)
+    by_default.write_text(re.sub(r" +@Bean\n +JwtDecoder .*?\n    }\n", "", lines, flags=re.DOTALL))
+    if by_default.read_text() == lines:
+        raise ToolError("the block Model.java no longer has a JwtDecoder bean")
+    for source, target in ((folder / "Model.java", "classes"), (by_default, "by-default-classes")):
+        command(["javac", "-parameters", "-cp", "libraries/*", "-d", target, str(source)], folder, 120)
+
+
+INSTALLERS = {"python": python, "npm": npm, "go": go, "rust": rust, "spring": spring}
 
 
 def versions():
@@ -86,4 +106,5 @@ def versions():
     pins.update(json.loads((HERE / "npm/package.json").read_text())["dependencies"])
     pins.update(re.findall(r"^\s+(\S+) v(\S+)$", (HERE / "go/go.mod").read_text(), re.MULTILINE))
     pins.update(re.findall(r'^(\w+) = \{ version = "=([^"]+)"', (HERE / "rust/Cargo.toml").read_text(), re.MULTILINE))
+    pins["spring-boot"] = re.search(r"<parent>.*?<version>(.*?)<", (HERE / "spring/pom.xml").read_text(), re.DOTALL)[1]
     return pins
