@@ -22,7 +22,7 @@ use crate::model::id::{ClientId, SecretId};
 use crate::model::scope::{AdminScope, Role};
 use crate::model::time::{self, Timestamp};
 use crate::oauth::chosen_secret::{ChosenHash, MAX_CHOSEN, MIN_CHOSEN};
-use crate::oauth::service::{Service, role_from_template};
+use crate::oauth::service::Service;
 use crate::secret::Secret;
 use crate::store::Revision;
 use crate::store::collections::clients;
@@ -159,9 +159,10 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
         updated_at: now,
     };
     draft.apply(&mut client);
-    // The default role stands in for a role left out, unless the client is there for edi's own API.
+    // The default role stands in for a role left out, unless the client is there for edi's own API. A template has
+    // none for clients.
     if !roles_given && client.admin_scopes.is_empty() {
-        client.roles.extend(service.settings.default_role.as_deref().and_then(|role| role_from_template(role, "")));
+        client.roles.extend(service.settings.default_role.as_ref().and_then(|role| role.for_client()).cloned());
     }
     may_change(operator, None, Some(&client))?;
     let (secret, shown) = make_secret(service, &client.client_id, None, None, chosen).await?;

@@ -11,7 +11,7 @@ use crate::model::deployment::{Deployment, MAX_HOSTS, MAX_PATHS, is_audience, pa
 use crate::model::id::DeploymentId;
 use crate::model::scope::{AdminScope, Role};
 use crate::model::time::{self, Timestamp};
-use crate::oauth::service::{Service, role_from_template};
+use crate::oauth::service::Service;
 use crate::store::collections::clients::ChangeError;
 use crate::store::collections::deployments;
 
@@ -51,15 +51,20 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     let draft = Draft::read(service, &mut fields);
     fields.finish()?;
     let Some(id) = id else { return Err(AdminError::field("id", "a deployment needs an id")) };
-    let template = service.settings.default_role.as_deref();
-    let Some(role) = draft.role.clone().or_else(|| role_from_template(template?, id.as_str())) else {
-        return Err(AdminError::field("role", "a role is needed: tokens.default_role gives none for this id"));
+    let role = match (&draft.role, &service.settings.default_role) {
+        (Some(role), _) => role.clone(),
+        (None, Some(default)) => default.for_deployment(&id).map_err(|error| {
+            AdminError::field("role", format!("name one: this id makes none of tokens.default_role; {error}"))
+        })?,
+        (None, None) => return Err(AdminError::field("role", "a role is needed: tokens.default_role gives none")),
     };
     let now = service.now();
     let mut deployment =
         Deployment { id, role, hosts: Vec::new(), paths: Vec::new(), audience: None, created_at: now, updated_at: now };
     draft.apply(&mut deployment);
     let id = deployment.id.clone();
+    let _placing = service.placing.lock().await;
+    not_taken(service, &deployment)?;
     let change = deployments::change(&*service.store, &service.ambient, &id, |before| match before {
         Some(_) => Err(ChangeError::<AdminError>::Exists),
         None => Ok(Some(deployment.clone())),
@@ -90,8 +95,13 @@ pub async fn list(
 /// [`AdminError`].
 pub async fn show(service: &Service, operator: &Operator, id: &str) -> Result<DeploymentView, AdminError> {
     operator.demand_read(AdminScope::Deployments)?;
+    find(service, id).await.map(Into::into)
+}
+
+/// The deployment with this id.
+pub(super) async fn find(service: &Service, id: &str) -> Result<Deployment, AdminError> {
     match deployments::get(&*service.store, &known(id)?).await? {
-        Some((deployment, _)) => Ok(deployment.into()),
+        Some((deployment, _)) => Ok(deployment),
         None => Err(not_found()),
     }
 }
@@ -117,9 +127,13 @@ pub async fn update(
     let draft = Draft::read(service, &mut fields);
     fields.finish()?;
     let now = service.now();
+    let _placing = service.placing.lock().await;
     let change = deployments::change(&*service.store, &service.ambient, &id, |before| {
         let mut after = before.ok_or(ChangeError::<AdminError>::NotFound)?.0.clone();
         draft.apply(&mut after);
+        if draft.moves() {
+            not_taken(service, &after).map_err(ChangeError::Refused)?;
+        }
         after.updated_at = now;
         Ok(Some(after))
     });
@@ -144,6 +158,15 @@ pub async fn delete(service: &Service, operator: &Operator, id: &str) -> Result<
     audit::changed(&operator.client_id, "deployment.delete", id.as_str());
     service.settled(revision).await?;
     Ok(())
+}
+
+/// Refuses a host and path that another deployment answers at: at decision time they would be nobody's. Replicas that
+/// register at the same moment can still meet there; then nobody is let through until one of them yields.
+fn not_taken(service: &Service, deployment: &Deployment) -> Result<(), AdminError> {
+    match service.deployments.read().taken(deployment) {
+        Some(taken) => Err(AdminError::Conflict(taken.to_string().into())),
+        None => Ok(()),
+    }
 }
 
 fn known(id: &str) -> Result<DeploymentId, AdminError> {
@@ -180,6 +203,11 @@ impl Draft {
                 Ok(audience.to_owned())
             }),
         }
+    }
+
+    /// Whether it says anything about where the deployment answers.
+    fn moves(&self) -> bool {
+        self.hosts.is_some() || self.paths.is_some()
     }
 
     fn apply(&self, deployment: &mut Deployment) {

@@ -26,6 +26,7 @@ pub(super) struct Rotate {
 #[derive(Debug, ClapArgs)]
 pub(super) struct Revoke {
     /// Which key
+    #[arg(allow_hyphen_values = true)] // one thumbprint in 64 begins with a hyphen
     kid: Kid,
     /// Discard the pending keys as well: whoever stole the one may hold the others
     #[arg(long)]

@@ -50,7 +50,7 @@ pub(super) struct Args {
 #[group(required = true, multiple = false)]
 struct What {
     /// The token with this id (`jti`)
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)] // one random id in 64 begins with one
     jti: Option<String>,
     /// The token on standard input; write `--token -`
     #[arg(long, value_name = "-", value_parser = parse::stdin_only, allow_hyphen_values = true)]
@@ -62,7 +62,7 @@ struct What {
     #[arg(long)]
     role: Option<Role>,
     /// Everything this key signed; the key leaves the key set at once
-    #[arg(long, value_name = "KID")]
+    #[arg(long, value_name = "KID", allow_hyphen_values = true)] // so does one thumbprint in 64
     key: Option<Kid>,
 }
 

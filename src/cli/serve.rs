@@ -241,7 +241,7 @@ fn settings(config: &Config) -> Settings {
         ttl: seconds(config.tokens.ttl),
         max_ttl: seconds(config.tokens.max_ttl),
         audience: config.tokens.audience.clone(),
-        default_role: config.tokens.default_role.as_ref().map(ToString::to_string),
+        default_role: config.tokens.default_role.clone(),
         algorithms: config.keys.algorithms.clone(),
         schedule: Schedule { rotate_every: config.keys.rotate_every, publish_before: config.keys.publish_before },
         claims: RoleClaims { groups: config.claims.groups, keycloak_roles: config.claims.keycloak_roles },

@@ -23,7 +23,7 @@ pub use problem::{Origin, Problem};
 pub use span::{parse_span, span};
 
 use crate::model::algorithm::Algorithm;
-use crate::model::scope::Role;
+use crate::model::default_role::DefaultRole;
 
 /// Reads, merges and judges all sources.
 ///
@@ -146,7 +146,7 @@ pub struct Tokens {
     /// The audience of roles that have none of their own.
     pub audience: String,
     /// Granted to a client that is created without roles, and put on a deployment that is created without one.
-    pub default_role: Option<Role>,
+    pub default_role: Option<DefaultRole>,
 }
 
 /// Claims beside those of RFC 9068.
@@ -352,6 +352,8 @@ mod tests {
         assert_eq!(config.keys.algorithms, [Algorithm::Rs256, Algorithm::Es256]);
         assert_eq!(config.tokens.default_role, None);
         assert_eq!(config.limits.client_cache, 1000);
+        let config = load(&environment(&[("EDI__TOKENS__DEFAULT_ROLE", "role-{id}")])).unwrap();
+        assert_eq!(config.tokens.default_role, Some(DefaultRole::Template("role-{id}".into())));
     }
 
     #[test]
@@ -406,6 +408,8 @@ mod tests {
             (&[("LISTEN__ADMIN_URL", "edi-admin")], "expected a URL"),
             (&[("LISTEN__TRUSTED_PROXIES", "10.0.0.0/99")], "10.0.0.0/8"),
             (&[("TOKENS__AUDIENCE", "two words")], "printable"),
+            (&[("TOKENS__DEFAULT_ROLE", "role-{name}")], "the one placeholder is {id}"),
+            (&[("TOKENS__DEFAULT_ROLE", "edi:{id}")], "a role has 1 to 63"),
             (&[("KEYS__ALGORITHMS", "")], "at least one"),
             (&[("KEYS__ALGORITHMS", "ES256,ES256")], "twice"),
             (&[("KEYS__OPERATOR_FILE", "keys/master.key")], "the same file"),

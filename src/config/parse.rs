@@ -15,8 +15,8 @@ use super::{
     Claims, Config, Engine, Issuer, Keys, Limits, Listen, Log, LogFormat, Network, Store, Telemetry, Tls, Tokens,
 };
 use crate::model::algorithm::Algorithm;
+use crate::model::default_role::DefaultRole;
 use crate::model::deployment::is_audience;
-use crate::model::scope::Role;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -185,7 +185,7 @@ impl Judge<'_> {
         let audience = self.take("tokens.audience", &raw.audience, audience);
         let default_role = match raw.default_role.as_str() {
             "" => Some(None),
-            name => self.read::<Role>("tokens.default_role", name).map(Some),
+            name => self.read::<DefaultRole>("tokens.default_role", name).map(Some),
         };
         if let (Some(ttl), Some(max)) = (ttl, max_ttl)
             && ttl > max

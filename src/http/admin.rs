@@ -15,7 +15,7 @@ use super::problem::Problem;
 use crate::admin::access::{Operator, authenticate};
 use crate::admin::error::AdminError;
 use crate::admin::page::PageRequest;
-use crate::admin::{clients, deployments, keys, revocations, status};
+use crate::admin::{clients, deployments, explain, keys, reach, revocations, roles, status};
 use crate::model::scope::AdminScope;
 use crate::oauth::service::Service;
 use crate::secret::Secret;
@@ -36,6 +36,10 @@ enum Operation<'a> {
     DeploymentShow(&'a str),
     DeploymentUpdate(&'a str),
     DeploymentDelete(&'a str),
+    DeploymentAccess(&'a str),
+    RoleList,
+    RoleShow(&'a str),
+    Explain,
     KeyList,
     KeyRotate,
     KeyRevoke(&'a str),
@@ -45,9 +49,9 @@ enum Operation<'a> {
 }
 
 use Operation::{
-    ClientCreate, ClientDelete, ClientList, ClientShow, ClientUpdate, DeploymentCreate, DeploymentDelete,
-    DeploymentList, DeploymentShow, DeploymentUpdate, KeyList, KeyRevoke, KeyRotate, RevocationCreate, RevocationList,
-    SecretAdd, SecretList, SecretRemove, Status,
+    ClientCreate, ClientDelete, ClientList, ClientShow, ClientUpdate, DeploymentAccess, DeploymentCreate,
+    DeploymentDelete, DeploymentList, DeploymentShow, DeploymentUpdate, Explain, KeyList, KeyRevoke, KeyRotate,
+    RevocationCreate, RevocationList, RoleList, RoleShow, SecretAdd, SecretList, SecretRemove, Status,
 };
 
 /// What a path offers: its operations by method. `None` for a path that does not exist.
@@ -62,6 +66,10 @@ fn offered<'a>(segments: &[&'a str]) -> Option<Vec<(Method, Operation<'a>)>> {
         ["deployments", id] => {
             vec![(M::GET, DeploymentShow(id)), (M::PATCH, DeploymentUpdate(id)), (M::DELETE, DeploymentDelete(id))]
         }
+        ["deployments", id, "access"] => vec![(M::GET, DeploymentAccess(id))],
+        ["roles"] => vec![(M::GET, RoleList)],
+        ["roles", role] => vec![(M::GET, RoleShow(role))],
+        ["explain"] => vec![(M::POST, Explain)],
         ["keys"] => vec![(M::GET, KeyList)],
         ["keys", "rotate"] => vec![(M::POST, KeyRotate)],
         ["keys", kid, "revoke"] => vec![(M::POST, KeyRevoke(kid))],
@@ -85,7 +93,8 @@ impl Operation<'_> {
             KeyRotate | KeyRevoke(_) => (AdminScope::Keys, false),
             RevocationList => (AdminScope::Revocations, true),
             RevocationCreate => (AdminScope::Revocations, false),
-            Status => (AdminScope::Read, true),
+            // These tell of clients and deployments alike.
+            DeploymentAccess(_) | RoleList | RoleShow(_) | Explain | Status => (AdminScope::Read, true),
         }
     }
 
@@ -99,6 +108,7 @@ impl Operation<'_> {
                 | DeploymentUpdate(_)
                 | KeyRotate
                 | KeyRevoke(_)
+                | Explain
                 | RevocationCreate
         )
     }
@@ -134,6 +144,10 @@ impl Operation<'_> {
                 deployments::delete(service, operator, id).await?;
                 HttpResponse::NoContent().finish()
             }
+            DeploymentAccess(id) => ok(&reach::list(service, operator, id, &page()?).await?),
+            RoleList => ok(&roles::list(service, operator, &page()?).await?),
+            RoleShow(role) => ok(&roles::show(service, operator, role).await?),
+            Explain => ok(&explain::judge(service, operator, body).await?),
             KeyList => ok(&keys::list(service, operator)?),
             KeyRotate => ok(&keys::rotate(service, operator, body).await?),
             KeyRevoke(kid) => ok(&keys::revoke(service, operator, kid, body).await?),
@@ -280,6 +294,10 @@ mod tests {
             ("clients/a/secrets/b", "DELETE"),
             ("deployments", "GET POST"),
             ("deployments/a", "GET PATCH DELETE"),
+            ("deployments/a/access", "GET"),
+            ("roles", "GET"),
+            ("roles/a", "GET"),
+            ("explain", "POST"),
             ("keys", "GET"),
             ("keys/rotate", "POST"),
             ("keys/k/revoke", "POST"),

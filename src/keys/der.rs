@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
 const SEQUENCE: u8 = 0x30;
 
@@ -14,6 +15,12 @@ pub(super) fn sequence(parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
 /// An octet string.
 pub(super) fn octet_string(content: &[u8]) -> Zeroizing<Vec<u8>> {
     element(OCTET_STRING, &[content])
+}
+
+/// A bit string of whole bytes.
+pub(super) fn bit_string(content: &[u8]) -> Zeroizing<Vec<u8>> {
+    // The first byte counts the bits that are left over in the last.
+    element(BIT_STRING, &[&[0], content])
 }
 
 /// A non-negative integer from big-endian bytes, leading zeros allowed.

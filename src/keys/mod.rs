@@ -6,6 +6,7 @@
 //! | [`master`] | the master key, and what is sealed under it |
 //! | [`generate`] | new key pairs, imported ones |
 //! | [`signer`], [`verifier`] | compact JWS out, signatures in; every key is parsed once |
+//! | [`spki`] | public keys as PEM, for verifiers that read no JWK |
 //! | [`jws`], [`strict_json`] | reading a token that a stranger sent |
 //! | [`live`] | the rings as the hot path uses them, and the JWKS |
 //! | [`secrets`] | client secrets that edi makes (design §5) |
@@ -28,6 +29,7 @@ pub mod provider;
 mod rsa;
 pub mod secrets;
 pub mod signer;
+pub mod spki;
 pub mod strict_json;
 #[cfg(test)]
 mod vectors;

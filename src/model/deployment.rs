@@ -71,14 +71,16 @@ pub fn parse_host(text: &str) -> Result<String, &'static str> {
 pub fn parse_path(text: &str) -> Result<String, &'static str> {
     let segment = |segment: &str| {
         !matches!(segment, "" | "." | "..")
-            && segment.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b';' | b'%' | b'?' | b'#' | b'"'))
+            && segment.bytes().all(|b| b.is_ascii_graphic() && !b"\\;%?#\"<>^`{|}".contains(&b))
     };
     let Some(rest) = text.strip_prefix('/') else { return Err("a path prefix starts with /") };
     let whole = rest.strip_suffix('/').unwrap_or(rest);
     if text.len() <= 1024 && (whole.is_empty() && rest.is_empty() || whole.split('/').all(segment)) {
         Ok(text.to_owned())
     } else {
-        Err("a path prefix has whole segments of printable ASCII without ; \\ % ? # and no empty or dot segments")
+        Err(
+            "a path prefix has whole segments of printable ASCII without \\ ; % ? # \" < > ^ ` { | } and no empty or dot segments",
+        )
     }
 }
 
@@ -107,7 +109,10 @@ mod tests {
         for good in ["/", "/a", "/a/", "/model/fraud/", "/a.b/c_d/~e/@f:1"] {
             assert_eq!(parse_path(good).as_deref(), Ok(good));
         }
-        for bad in ["", "a", "//", "/a//b", "/./a", "/a/..", "/a;b", "/a\\b", "/a%2fb", "/a?b", "/a#b", "/ä", "/a b"] {
+        for bad in [
+            "", "a", "//", "/a//b", "/./a", "/a/..", "/a;b", "/a\\b", "/a%2fb", "/a?b", "/a#b", "/ä", "/a b", "/a{b}",
+            "/a|b", "/a`",
+        ] {
             assert!(parse_path(bad).is_err(), "{bad:?}");
         }
     }

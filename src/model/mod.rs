@@ -2,6 +2,7 @@
 
 pub mod algorithm;
 pub mod client;
+pub mod default_role;
 pub mod deployment;
 pub mod id;
 pub mod keyring;

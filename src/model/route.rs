@@ -97,6 +97,27 @@ struct Prefix {
     deployment: DeploymentId,
 }
 
+/// Where a prefix counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place<'a> {
+    AnyHost,
+    Exact(&'a str),
+    /// What follows the wildcard label.
+    Under(&'a str),
+}
+
+/// A place that is another deployment's already.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{holder} answers at {} {path} already", host.as_deref().unwrap_or("any host"))]
+pub struct Taken {
+    /// Whose it is.
+    pub holder: DeploymentId,
+    /// The host, as both name it; `None`: any.
+    pub host: Option<String>,
+    /// The path prefix, as the later one names it.
+    pub path: String,
+}
+
 /// All registered hosts and prefixes.
 #[derive(Debug, Clone, Default)]
 pub struct Routes {
@@ -110,25 +131,39 @@ impl Routes {
     /// Adds a deployment. One with neither hosts nor paths answers nowhere; hosts alone mean all paths, paths alone
     /// mean any host.
     pub fn add(&mut self, deployment: &Deployment) {
-        if deployment.hosts.is_empty() && deployment.paths.is_empty() {
-            return;
-        }
-        let root = [String::from("/")];
-        let paths = if deployment.paths.is_empty() { &root[..] } else { &deployment.paths };
-        for path in paths {
+        for (_, place, path) in places(deployment) {
             let Ok(segments) = segments(path) else { continue };
-            let prefix =
-                Prefix { segments: segments.into_iter().map(Into::into).collect(), deployment: deployment.id.clone() };
-            if deployment.hosts.is_empty() {
-                self.any_host.push(prefix.clone());
-            }
-            for host in &deployment.hosts {
-                match host.strip_prefix("*.") {
-                    Some(rest) => self.wildcard.entry(rest.into()).or_default().push(prefix.clone()),
-                    None => self.exact.entry(host.as_str().into()).or_default().push(prefix.clone()),
-                }
-            }
+            let prefixes = match place {
+                Place::AnyHost => &mut self.any_host,
+                Place::Exact(host) => self.exact.entry(host.into()).or_default(),
+                Place::Under(rest) => self.wildcard.entry(rest.into()).or_default(),
+            };
+            prefixes.push(Prefix {
+                segments: segments.into_iter().map(Into::into).collect(),
+                deployment: deployment.id.clone(),
+            });
         }
+    }
+
+    /// The first place of `deployment` that another one holds: the same host, and a prefix of the same segments. A
+    /// longer prefix, or an exact host below a wildcard, is another place.
+    #[must_use]
+    pub fn taken(&self, deployment: &Deployment) -> Option<Taken> {
+        places(deployment).find_map(|(host, place, path)| {
+            let wanted = segments(path).ok()?;
+            let prefixes = match place {
+                Place::AnyHost => Some(&self.any_host),
+                Place::Exact(host) => self.exact.get(host),
+                Place::Under(rest) => self.wildcard.get(rest),
+            };
+            let same = |prefix: &&Prefix| {
+                prefix.deployment != deployment.id
+                    && prefix.segments.len() == wanted.len()
+                    && starts_with(&wanted, &prefix.segments)
+            };
+            let holder = prefixes?.iter().find(same)?.deployment.clone();
+            Some(Taken { holder, host: host.map(ToOwned::to_owned), path: path.to_owned() })
+        })
     }
 
     /// Takes a deployment out again.
@@ -166,6 +201,21 @@ impl Routes {
         }
         Err(NoRoute::Unknown)
     }
+}
+
+/// Every host and path prefix of a deployment: hosts alone mean all paths, paths alone mean any host, neither means
+/// nowhere.
+fn places(deployment: &Deployment) -> impl Iterator<Item = (Option<&str>, Place<'_>, &str)> {
+    let Deployment { hosts, paths, .. } = deployment;
+    let root = (paths.is_empty() && !hosts.is_empty()).then_some("/");
+    root.into_iter().chain(paths.iter().map(String::as_str)).flat_map(move |path| {
+        let anywhere = hosts.is_empty().then_some((None, Place::AnyHost, path));
+        let named = hosts.iter().map(move |host| {
+            let place = host.strip_prefix("*.").map_or(Place::Exact(host), Place::Under);
+            (Some(host.as_str()), place, path)
+        });
+        anywhere.into_iter().chain(named)
+    })
 }
 
 fn starts_with(path: &[&str], prefix: &[Box<str>]) -> bool {
@@ -297,6 +347,42 @@ mod tests {
         assert_eq!(found(&routes, "m", "/a"), Err(NoRoute::Contested));
         routes.remove(&DeploymentId::parse("two").unwrap());
         assert_eq!(found(&routes, "m", "/a").as_deref(), Ok("one"));
+    }
+
+    #[test]
+    fn a_place_is_taken_by_the_same_host_and_segments_alone() {
+        let held = routes(&[("one", &["m", "*.w"], &["/a", "/b/c"]), ("any", &[], &["/x/"]), ("whole", &["h"], &[])]);
+        let taken = |id: &str, hosts: &[&str], paths: &[&str]| {
+            let wanted = Deployment {
+                id: DeploymentId::parse(id).unwrap(),
+                role: Role::parse("r").unwrap(),
+                hosts: hosts.iter().map(ToString::to_string).collect(),
+                paths: paths.iter().map(ToString::to_string).collect(),
+                audience: None,
+                created_at: Timestamp::default(),
+                updated_at: Timestamp::default(),
+            };
+            held.taken(&wanted).map(|taken| taken.to_string())
+        };
+        for (hosts, paths, holder) in [
+            (&["m"][..], &["/a/"][..], "one answers at m /a/ already"),
+            (&["z", "*.w"], &["/q", "/b/c"], "one answers at *.w /b/c already"),
+            (&[], &["/x"], "any answers at any host /x already"),
+            (&["h"], &["/"], "whole answers at h / already"),
+            (&["h"], &[], "whole answers at h / already"),
+        ] {
+            assert_eq!(taken("two", hosts, paths).as_deref(), Some(holder));
+        }
+        for (id, hosts, paths) in [
+            ("two", &["m"][..], &["/a/b", "/b", "/"][..]),
+            ("two", &["a.w", "w"], &["/a"]),
+            ("two", &["m"], &["/x"]),
+            ("two", &[], &["/a"]),
+            ("two", &[], &[]),
+            ("one", &["m"], &["/a"]),
+        ] {
+            assert_eq!(taken(id, hosts, paths), None, "{hosts:?} {paths:?}");
+        }
     }
 
     proptest! {

@@ -14,6 +14,7 @@ use super::grant::{Granted, decide};
 use super::service::Service;
 use super::token_endpoint::{TokenAnswer, mint};
 use crate::model::client::Client;
+use crate::model::default_role::DefaultRole;
 use crate::model::id::ClientId;
 use crate::model::scope::{AdminScope, Role};
 use crate::model::time::Timestamp;
@@ -99,11 +100,11 @@ fn holds_issue(bearer: &Claims) -> bool {
 }
 
 fn wanted_role(service: &Service, request: &LegionRequest) -> Result<Role, LegionRefusal> {
-    let name = request.role_name.as_deref().filter(|name| !name.is_empty());
-    match name.or(service.settings.default_role.as_deref()) {
-        Some(name) => Role::parse(name).map_err(|_| LegionRefusal::Malformed("role_name is not a role name")),
-        None => Err(LegionRefusal::Malformed("role_name is missing, and there is no default role")),
+    if let Some(name) = request.role_name.as_deref() {
+        return Role::parse(name).map_err(|_| LegionRefusal::Malformed("role_name is not a role name"));
     }
+    let default = service.settings.default_role.as_ref().and_then(DefaultRole::for_client);
+    default.cloned().ok_or(LegionRefusal::Malformed("role_name is missing, and there is no default role"))
 }
 
 /// Any role, at the audience its deployments name.

@@ -12,6 +12,7 @@ use super::access_token::{RoleClaims, json_text};
 use super::chosen_secret::Hasher;
 use super::error::OAuthError;
 use super::grant::RoleAudiences;
+use super::last_issued::LastIssued;
 use super::remembered::RememberedTokens;
 use super::verified::VerifiedSecrets;
 use crate::ambient::Ambient;
@@ -20,9 +21,9 @@ use crate::keys::master::MasterKey;
 use crate::keys::secrets::SecretKeys;
 use crate::model::algorithm::Algorithm;
 use crate::model::client::Client;
+use crate::model::default_role::DefaultRole;
 use crate::model::id::ClientId;
 use crate::model::keyring::{Ring, Schedule};
-use crate::model::scope::Role;
 use crate::model::time::Timestamp;
 use crate::store::cache::Cache;
 use crate::store::collections::clients::{self, ChosenSecrets};
@@ -49,8 +50,8 @@ pub struct Settings {
     pub max_ttl: u32,
     /// The audience of roles that have none of their own.
     pub audience: String,
-    /// The role of clients and deployments created without one; a template for deployments may hold `{id}`.
-    pub default_role: Option<String>,
+    /// The role of clients and deployments created without one.
+    pub default_role: Option<DefaultRole>,
     /// The algorithms whose rings are kept, the default first; never empty.
     pub algorithms: Vec<Algorithm>,
     /// When signing keys rotate.
@@ -172,6 +173,10 @@ pub struct Service {
     pub verified: VerifiedSecrets,
     /// Tokens whose signature was checked before.
     pub remembered: RememberedTokens,
+    /// Held while a deployment's hosts and paths are compared with all others' and written.
+    pub placing: tokio::sync::Mutex<()>,
+    /// When each role was last put into a token.
+    pub last_issued: LastIssued,
     /// How many tokens this process issued.
     pub issued: AtomicU64,
     /// When this process started.
@@ -222,6 +227,8 @@ impl Service {
             hasher: Hasher::start(settings.hashing_threads, settings.hashing_queue)?,
             verified: VerifiedSecrets::new(&ambient),
             remembered: RememberedTokens::default(),
+            placing: tokio::sync::Mutex::new(()),
+            last_issued: LastIssued::default(),
             issued: AtomicU64::new(0),
             started_at: ambient.now(),
             settings,
@@ -318,10 +325,4 @@ impl RoleAudiences for Service {
     fn of(&self, role: &str) -> Option<BTreeSet<String>> {
         self.deployments.read().audiences(role, &self.settings.audience)
     }
-}
-
-/// A role from the configured template: `{id}` stands for the deployment's id.
-#[must_use]
-pub fn role_from_template(template: &str, id: &str) -> Option<Role> {
-    Role::parse(&template.replace("{id}", id)).ok()
 }

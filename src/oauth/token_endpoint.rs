@@ -100,5 +100,6 @@ pub fn mint(
         OAuthError::new(Code::ServerError, "the token could not be signed").because(error.to_string())
     })?;
     service.issued.fetch_add(1, Ordering::Relaxed);
+    service.last_issued.note(&granted.roles, now);
     Ok(TokenAnswer { access_token, jti, expires_in: lifetime, scope: granted.scope() })
 }

@@ -217,7 +217,8 @@ async fn tokens_that_others_signed_are_inactive() {
     for secret in [String::new(), public, key.to_string(), keys.to_string(), "secret".into(), svc.secret.clone()] {
         for alg in ["HS256", "EdDSA"] {
             let input = input(&with(&header, &[("alg", json!(alg))]));
-            let hmac = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes()), input.as_bytes());
+            let hmac =
+                ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes()), input.as_bytes());
             let token = format!("{input}.{}", encode(hmac));
             TestEdi::assert_inactive(edi.introspect(&svc, &token).await, "HMAC with what is public");
         }
@@ -240,7 +241,10 @@ async fn tokens_that_others_signed_are_inactive() {
         let swapped = with(&header, &[("kid", key["kid"].clone())]);
         TestEdi::assert_inactive(edi.introspect(&svc, &thief.sign(&swapped, &claims)).await, "another of our kids");
         let swapped = with(&swapped, &[("alg", key["alg"].clone())]);
-        TestEdi::assert_inactive(edi.introspect(&svc, &thief.sign(&swapped, &claims)).await, "another kid with its alg");
+        TestEdi::assert_inactive(
+            edi.introspect(&svc, &thief.sign(&swapped, &claims)).await,
+            "another kid with its alg",
+        );
     }
     // The same issuer name, another installation.
     let other = Setup::new().set("keys.algorithms", "EdDSA").start().await;

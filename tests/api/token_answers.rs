@@ -19,7 +19,10 @@ async fn the_answer_is_that_of_rfc_6749_and_is_never_cached() {
     let body = answer.json();
     let names: Vec<&String> = body.as_object().unwrap().keys().collect();
     assert_eq!(names, ["access_token", "expires_in", "scope", "token_type"], "RFC 6749 §5.1, no refresh token: §4.4.3");
-    assert_eq!((&body["token_type"], &body["expires_in"], &body["scope"]), (&json!("Bearer"), &json!(900), &json!("a b")));
+    assert_eq!(
+        (&body["token_type"], &body["expires_in"], &body["scope"]),
+        (&json!("Bearer"), &json!(900), &json!("a b"))
+    );
     assert_eq!(answer.header("content-type"), "application/json", "RFC 6749 §5.1");
     assert_eq!(answer.header("cache-control"), "no-store", "RFC 6749 §5.1");
     assert_eq!(answer.header("pragma"), "no-cache", "RFC 6749 §5.1");
@@ -99,7 +102,8 @@ async fn a_lower_max_ttl_binds_clients_that_were_registered_before() {
 async fn each_client_has_its_tokens_signed_with_its_algorithm() {
     let edi = Setup::new().set("keys.algorithms", "ES256,EdDSA,RS256,PS256").start().await;
     let keys = jwks(&edi).await;
-    for (wanted, signed) in [("", "ES256"), ("ES256", "ES256"), ("EdDSA", "EdDSA"), ("RS256", "RS256"), ("PS256", "PS256")]
+    for (wanted, signed) in
+        [("", "ES256"), ("ES256", "ES256"), ("EdDSA", "EdDSA"), ("RS256", "RS256"), ("PS256", "PS256")]
     {
         let mut more = json!({ "roles": ["a"] });
         if !wanted.is_empty() {

@@ -6,7 +6,7 @@ use super::clients::ChangeError;
 use crate::ambient::Ambient;
 use crate::model::deployment::Deployment;
 use crate::model::id::DeploymentId;
-use crate::model::route::{NoRoute, Routes};
+use crate::model::route::{NoRoute, Routes, Taken};
 use crate::model::scope::Role;
 use crate::model::time::Timestamp;
 use crate::store::mirror::Fold;
@@ -113,6 +113,12 @@ impl DeploymentIndex {
     pub fn at(&self, host: &str, path: &str) -> Result<&Deployment, NoRoute> {
         let id = self.routes.find(host, path)?;
         self.get(&self::key(id)).ok_or(NoRoute::Unknown)
+    }
+
+    /// The first host and path of `deployment` that another one answers at.
+    #[must_use]
+    pub fn taken(&self, deployment: &Deployment) -> Option<Taken> {
+        self.routes.taken(deployment)
     }
 
     /// Every deployment, in no order.

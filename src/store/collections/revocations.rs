@@ -67,6 +67,18 @@ pub async fn add(
     }
 }
 
+/// The revocation of this subject, if there is one.
+///
+/// # Errors
+/// Those of the store.
+pub async fn get(store: &dyn Store, subject: &Subject) -> Result<Option<Revocation>, StoreError> {
+    let key = key(subject);
+    match store.get(&key).await?.value {
+        Some(versioned) => decode(&key, &versioned.value).map(Some),
+        None => Ok(None),
+    }
+}
+
 /// One page of revocations in key order, after `after`, of one kind if named.
 ///
 /// # Errors
@@ -132,6 +144,45 @@ impl RevocationIndex {
             .chain(per_role)
             .filter(|covers| facts.iat <= *covers)
             .max()
+    }
+
+    /// What revokes a token: everything that names it, its client, its roles, its key or its grants in time.
+    #[must_use]
+    pub fn causes(&self, jti: TokenId, facts: Facts<'_>) -> Vec<Subject> {
+        let Facts { client, roles, kid, iat } = facts;
+        let covers = |until: Option<&i64>| until.is_some_and(|until| iat <= *until);
+        let mut causes = Vec::new();
+        if self.tokens.contains(&jti.0) {
+            causes.push(Subject::Token(jti));
+        }
+        if covers(self.clients.get(client)) {
+            causes.push(Subject::Client(client.clone()));
+        }
+        if let Some((kid, _)) = self.keys.get_key_value(kid).filter(|(_, until)| covers(Some(until))) {
+            causes.push(Subject::Key(kid.clone()));
+        }
+        let grants = self.grants.get(client);
+        for role in roles {
+            if covers(self.roles.get(role)) {
+                causes.push(Subject::Role(role.clone()));
+            }
+            if covers(grants.and_then(|grants| grants.get(role))) {
+                causes.push(Subject::Grant(client.clone(), role.clone()));
+            }
+        }
+        causes
+    }
+
+    /// Whether exactly this is revoked.
+    #[must_use]
+    pub fn holds(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Token(id) => self.tokens.contains(&id.0),
+            Subject::Client(id) => self.clients.contains_key(id),
+            Subject::Role(role) => self.roles.contains_key(role),
+            Subject::Key(kid) => self.keys.contains_key(kid),
+            Subject::Grant(client, role) => self.grants.get(client).is_some_and(|grants| grants.contains_key(role)),
+        }
     }
 
     /// How many there are.
@@ -228,8 +279,11 @@ mod tests {
             for facts in &hit {
                 assert!(index.revokes(TokenId(1), *facts), "{subject}");
                 assert_eq!(index.covered_until(*facts), Some(12), "{subject}");
+                assert_eq!(index.causes(TokenId(1), *facts), [subject.clone()], "{subject}");
             }
+            assert!(index.holds(&subject) && !index.holds(&Subject::Client(client("c"))), "{subject}");
             for facts in &misses {
+                assert_eq!(index.causes(TokenId(1), *facts), [], "{subject} {facts:?}");
                 assert!(!index.revokes(TokenId(1), *facts), "{subject} {facts:?}");
             }
             index.delete(&key(&subject));
@@ -247,6 +301,8 @@ mod tests {
         index.put(&key, &encode(&key, &one).unwrap(), None).unwrap();
         assert!(index.revokes(TokenId(1), facts));
         assert!(!index.revokes(TokenId(2), facts));
+        assert_eq!(index.causes(TokenId(1), facts), [Subject::Token(TokenId(1))]);
+        assert!(index.holds(&Subject::Token(TokenId(1))) && !index.holds(&Subject::Token(TokenId(2))));
         assert_eq!(index.covered_until(facts), None);
     }
 }
