@@ -12,6 +12,7 @@ mod cli_program;
 mod cli_token;
 mod client_secrets;
 mod introspection;
+mod late_changes;
 mod revocation;
 mod support;
 mod token_answers;
