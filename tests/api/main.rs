@@ -19,6 +19,7 @@ mod client_secrets;
 mod discovery;
 mod first_start;
 mod introspection;
+mod late_changes;
 mod revocation;
 mod staleness;
 mod support;
