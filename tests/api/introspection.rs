@@ -307,4 +307,9 @@ async fn a_role_taken_away_leaves_tokens_without_it() {
     );
     edi.request_token(&svc, &[("scope", "a")]).await.assert_refused(400, "invalid_scope");
     edi.token(&svc, &[("scope", "b")]).await;
+    edi.admin("PATCH", "clients/svc", &json!({ "roles": ["a", "b"] })).await.assert(200);
+    edi.request_token(&svc, &[("scope", "a")]).await.assert_refused(503, "temporarily_unavailable");
+    edi.advance(4);
+    assert!(edi.is_active(&svc, &edi.token(&svc, &[("scope", "a")]).await).await, "granted again");
+    assert!(!edi.is_active(&svc, &a).await, "what was issued before stays inactive");
 }

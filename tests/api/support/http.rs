@@ -173,6 +173,7 @@ impl Answer {
         assert_eq!(problem["status"], status, "{self}");
         let instance = format!("urn:edi:request:{}", self.header("x-request-id"));
         assert_eq!(problem["instance"], *instance, "{self}");
+        assert_eq!(self.header("cache-control"), "no-store", "{self}");
         problem
     }
 }
