@@ -55,9 +55,8 @@ pub(super) async fn run(it: Args, output: Output) -> Result<(), Failure> {
     }
     let mut blocks = Vec::with_capacity(keys.len());
     for key in &keys {
-        let block = spki::pem(key).map_err(|why| {
-            Failure::new(Exit::Data, format!("key {}: {why}", printable(&view::text(key, "kid"))))
-        })?;
+        let block = spki::pem(key)
+            .map_err(|why| Failure::new(Exit::Data, format!("key {}: {why}", printable(&view::text(key, "kid")))))?;
         blocks.push((view::text(key, "kid"), view::text(key, "alg"), block));
     }
     if output.json {

@@ -161,9 +161,11 @@ async fn a_role_shows_who_may_call_what() {
         "role": "spam", "deployments": [], "clients": [], "deployment_count": 0, "client_count": 0,
         "watched_since": "2026-11-20T20:00:00Z", "remarks": ["no deployment uses it", "nobody may call it"],
     });
-    let fake = Fake::start()
-        .on("GET /admin/v1/roles?limit=100", 200, json!({ "items": [fraud, spam] }))
-        .on("GET /admin/v1/roles/spam", 200, spam);
+    let fake = Fake::start().on("GET /admin/v1/roles?limit=100", 200, json!({ "items": [fraud, spam] })).on(
+        "GET /admin/v1/roles/spam",
+        200,
+        spam,
+    );
     let run = fake.operator("role list").await;
     assert_eq!(
         run.out,

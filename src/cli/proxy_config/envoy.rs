@@ -6,7 +6,8 @@ use super::headers::{IDENTITY, UNTRUSTED};
 use super::site::{Host, Site, Url};
 
 pub(super) fn render(site: &Site) -> Result<String, String> {
-    let (address, port) = site.listen.map_or_else(|| ("0.0.0.0".to_owned(), 8443), |at| (at.ip().to_string(), at.port()));
+    let (address, port) =
+        site.listen.map_or_else(|| ("0.0.0.0".to_owned(), 8443), |at| (at.ip().to_string(), at.port()));
     let mut out = format!(
         r#"# Envoy asks edi about every call. Roles are edi's to know; write this anew when hosts or paths of deployments change.
 # Run it: envoy -c envoy.yaml
@@ -85,7 +86,10 @@ static_resources:
             Host::Any => ("any".to_owned(), "*".to_owned()),
             other => (other.to_string(), other.to_string()),
         };
-        let _ = write!(out, "            - name: \"{name}\"\n              domains: [\"{domain}\"]\n              routes:\n");
+        let _ = write!(
+            out,
+            "            - name: \"{name}\"\n              domains: [\"{domain}\"]\n              routes:\n"
+        );
         for route in routes {
             // Whole segments; it knows no root.
             let matched = match route.prefix {

@@ -91,5 +91,9 @@ spec:
 
 /// A host as callers may write it. Istio knows one `*`, at an end: below a wildcard a port cannot be allowed as well.
 fn with_port(host: &str) -> Vec<String> {
-    if host.starts_with('*') { vec![format!("\"{host}\"")] } else { vec![format!("\"{host}\""), format!("\"{host}:*\"")] }
+    if host.starts_with('*') {
+        vec![format!("\"{host}\"")]
+    } else {
+        vec![format!("\"{host}\""), format!("\"{host}:*\"")]
+    }
 }

@@ -169,8 +169,7 @@ impl Guarded {
     fn read(deployment: &Value, audience: &str, upstreams: &[UpstreamFor]) -> Result<Self, String> {
         let id = DeploymentId::parse(&view::text(deployment, "id")).map_err(|error| error.to_string())?;
         let refused = |what: &str, why: &str| format!("the {what} of {id} cannot be written here: {why}");
-        let role =
-            Role::parse(&view::text(deployment, "role")).map_err(|error| refused("role", &error.to_string()))?;
+        let role = Role::parse(&view::text(deployment, "role")).map_err(|error| refused("role", &error.to_string()))?;
         let own = view::text(deployment, "audience");
         let audience = if own.is_empty() { audience.to_owned() } else { own };
         if audience.is_empty() || !audience.bytes().all(is_plain) {
@@ -183,7 +182,10 @@ impl Guarded {
             let path = parse_path(&path).map_err(|why| refused("path", why))?;
             // What may also be written as an escape could be read as another path by a proxy that decodes.
             if !path.bytes().all(|b| is_unreserved(b) || b == b'/') {
-                return Err(refused("path", "a proxy may read it differently than edi: only letters, digits, - . _ ~ /"));
+                return Err(refused(
+                    "path",
+                    "a proxy may read it differently than edi: only letters, digits, - . _ ~ /",
+                ));
             }
             let whole = path.trim_end_matches('/').to_owned();
             if !paths.contains(&whole) {
@@ -414,7 +416,9 @@ mod tests {
             deployment[member] = value;
             assert!(site(&[deployment.clone()]).is_err(), "{deployment}");
         }
-        for url in ["ftp://x", "http://u:p@x", "http://x/#f", "http://x/$a", "http://x/'", "http://x/;", "x", "http://x/(a)"] {
+        for url in
+            ["ftp://x", "http://u:p@x", "http://x/#f", "http://x/$a", "http://x/'", "http://x/;", "x", "http://x/(a)"]
+        {
             assert!(url.parse::<Url>().is_err(), "{url}");
         }
         for upstream in ["http://x/path", "fraud=http://x/?a", "-=http://x", "fraud=x"] {
