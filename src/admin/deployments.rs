@@ -44,10 +44,7 @@ impl From<Deployment> for DeploymentView {
 pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Result<DeploymentView, AdminError> {
     operator.demand(AdminScope::Deployments)?;
     let mut fields = Fields::parse(body)?;
-    let id = fields.read("id", |value| parsed(value, DeploymentId::parse)).flatten();
-    if id.is_none() {
-        fields.problem("id", "a deployment needs an id");
-    }
+    let id = fields.require("id", "a deployment needs an id", |value| parsed(value, DeploymentId::parse));
     let draft = Draft::read(service, &mut fields);
     fields.finish()?;
     let Some(id) = id else { return Err(AdminError::field("id", "a deployment needs an id")) };
@@ -71,7 +68,7 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     });
     let (_, revision) = change.await?;
     audit::changed(&operator.client_id, "deployment.create", id.as_str());
-    service.settled(revision).await?;
+    service.settled(revision).await.map_err(AdminError::unsettled)?;
     Ok(deployment.into())
 }
 
@@ -139,7 +136,7 @@ pub async fn update(
     });
     let (deployment, revision) = change.await?;
     audit::changed(&operator.client_id, "deployment.update", id.as_str());
-    service.settled(revision).await?;
+    service.settled(revision).await.map_err(AdminError::unsettled)?;
     deployment.map(Into::into).ok_or_else(not_found)
 }
 
@@ -156,7 +153,7 @@ pub async fn delete(service: &Service, operator: &Operator, id: &str) -> Result<
     });
     let (_, revision) = change.await?;
     audit::changed(&operator.client_id, "deployment.delete", id.as_str());
-    service.settled(revision).await?;
+    service.settled(revision).await.map_err(AdminError::unsettled)?;
     Ok(())
 }
 

@@ -57,6 +57,12 @@ impl AdminError {
     pub fn field(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldError { field: field.into(), detail: detail.into() }])
     }
+
+    /// A change that was written and did not show its effect in time: nobody must be told that nothing was changed.
+    #[must_use]
+    pub fn unsettled(error: OAuthError) -> Self {
+        Self::Unavailable { unknown: true, reason: error.reason.into_owned() }
+    }
 }
 
 impl From<StoreError> for AdminError {

@@ -1,6 +1,6 @@
 //! `/admin/v1/…`: from a request to an operation, from its outcome to an answer.
 //!
-//! The order is fixed: bearer, path and method, scope, media type, body. A stranger learns nothing but 401.
+//! The order is fixed: bearer, scope, path and method, media type, body. A stranger learns nothing but 401.
 
 use actix_web::http::header::{ALLOW, CONTENT_TYPE};
 use actix_web::http::{Method, StatusCode};
@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::bearer::BearerRefusal;
-use super::body;
+use super::body::{self, BodyLimit};
 use super::credentials::Presented;
 use super::exchange::Exchange;
 use super::problem::Problem;
@@ -54,6 +54,16 @@ use Operation::{
     RevocationCreate, RevocationList, RoleList, RoleShow, SecretAdd, SecretList, SecretRemove, Status,
 };
 
+/// Every scope that reaches something here; `edi:admin` includes them all.
+const SCOPES: [AdminScope; 6] = [
+    AdminScope::Read,
+    AdminScope::Clients,
+    AdminScope::Deployments,
+    AdminScope::Keys,
+    AdminScope::Revocations,
+    AdminScope::Audit,
+];
+
 /// What a path offers: its operations by method. `None` for a path that does not exist.
 fn offered<'a>(segments: &[&'a str]) -> Option<Vec<(Method, Operation<'a>)>> {
     use Method as M;
@@ -96,6 +106,12 @@ impl Operation<'_> {
             // These tell of clients and deployments alike.
             DeploymentAccess(_) | RoleList | RoleShow(_) | Explain | Status => (AdminScope::Read, true),
         }
+    }
+
+    /// Demands its scope.
+    fn permitted(self, operator: &Operator) -> Result<(), AdminError> {
+        let (scope, read_is_enough) = self.scope();
+        if read_is_enough { operator.demand_read(scope) } else { operator.demand(scope) }
     }
 
     fn takes_body(self) -> bool {
@@ -216,13 +232,21 @@ pub async fn handle(
     Exchange::of(&request).note_client(operator.client_id.as_str());
     let path = request.path().strip_prefix("/admin/v1/").unwrap_or_default();
     let segments: Vec<&str> = path.split('/').collect();
-    let Some(offered) = offered(&segments) else { return Err(Problem::new(StatusCode::NOT_FOUND)) };
+    let Some(offered) = offered(&segments) else {
+        // A token with no right to anything here learns not even what there is.
+        if !SCOPES.iter().any(|scope| operator.holds(*scope)) {
+            operator.demand(AdminScope::Read)?;
+        }
+        return Err(Problem::new(StatusCode::NOT_FOUND));
+    };
     let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
     let Some((_, operation)) = offered.iter().find(|(offered, _)| offered == method) else {
+        // The scope before the method: one that reaches anything at this path.
+        let reached = offered.iter().map(|(_, other)| other.permitted(&operator)).reduce(Result::or);
+        reached.transpose()?;
         return Ok(method_not_allowed(&offered));
     };
-    let (scope, read_is_enough) = operation.scope();
-    if read_is_enough { operator.demand_read(scope) } else { operator.demand(scope) }?;
+    operation.permitted(&operator)?;
     let query = Query::parse(request.query_string())?;
     let body = if operation.takes_body() {
         let body = body::read(request.headers(), payload, limit.0).await?;
@@ -236,10 +260,6 @@ pub async fn handle(
     };
     Ok(operation.perform(&service, &operator, &query, &body).await?)
 }
-
-/// The largest body of an admin request, in bytes.
-#[derive(Debug, Clone, Copy)]
-pub struct BodyLimit(pub usize);
 
 fn method_not_allowed(offered: &[(Method, Operation<'_>)]) -> HttpResponse {
     let allowed: Vec<&str> = offered.iter().map(|(method, _)| method.as_str()).collect();
@@ -286,21 +306,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_path_says_what_it_offers() {
+    fn every_path_says_what_it_offers_and_the_reference_lists_it() {
+        let reference =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/endpoints.md")).unwrap();
         for (path, methods) in [
             ("clients", "GET POST"),
-            ("clients/a", "GET PATCH DELETE"),
-            ("clients/a/secrets", "GET POST"),
-            ("clients/a/secrets/b", "DELETE"),
+            ("clients/{id}", "GET PATCH DELETE"),
+            ("clients/{id}/secrets", "GET POST"),
+            ("clients/{id}/secrets/{secret}", "DELETE"),
             ("deployments", "GET POST"),
-            ("deployments/a", "GET PATCH DELETE"),
-            ("deployments/a/access", "GET"),
+            ("deployments/{id}", "GET PATCH DELETE"),
+            ("deployments/{id}/access", "GET"),
             ("roles", "GET"),
-            ("roles/a", "GET"),
+            ("roles/{role}", "GET"),
             ("explain", "POST"),
             ("keys", "GET"),
             ("keys/rotate", "POST"),
-            ("keys/k/revoke", "POST"),
+            ("keys/{kid}/revoke", "POST"),
             ("revocations", "GET POST"),
             ("status", "GET"),
         ] {
@@ -308,6 +330,10 @@ mod tests {
             let offered = offered(&segments).unwrap();
             let found: Vec<&str> = offered.iter().map(|(method, _)| method.as_str()).collect();
             assert_eq!(found.join(" "), methods, "{path}");
+            for method in found {
+                let row = format!("| `{method} /admin/v1/{path}` |");
+                assert!(reference.contains(&row), "missing in the reference: {row}");
+            }
         }
         for path in ["", "client", "clients/", "clients/a/b", "clients/a/secrets/b/c", "keys/a"] {
             let segments: Vec<&str> = path.split('/').collect();

@@ -11,6 +11,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, PRAGMA, 
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 
+use super::bearer::BearerRefusal;
 use crate::oauth::error::{Code, OAuthError};
 
 /// The challenge of every `invalid_client` (RFC 6749 §5.2, RFC 7617 §2.1).
@@ -132,13 +133,22 @@ pub struct LegionError {
     message: Cow<'static, str>,
     reason: Cow<'static, str>,
     retry_after: Option<u32>,
+    /// Whether a Bearer was presented and refused: its challenge says so then (RFC 6750 §3.1).
+    bearer: bool,
 }
 
 impl LegionError {
     /// A refusal whose message is all there is to say.
     #[must_use]
     pub fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, message: message.into(), reason: Cow::Borrowed(""), retry_after: None }
+        Self { status, message: message.into(), reason: Cow::Borrowed(""), retry_after: None, bearer: false }
+    }
+
+    /// 401 for a Bearer that does not count; the cause is for the log.
+    #[must_use]
+    pub fn invalid_token(reason: impl Into<Cow<'static, str>>) -> Self {
+        let refused = Self::new(StatusCode::UNAUTHORIZED, "the token is not valid here").because(reason);
+        Self { bearer: true, ..refused }
     }
 
     /// The same with an operator-side reason.
@@ -152,7 +162,7 @@ impl LegionError {
 impl From<OAuthError> for LegionError {
     fn from(error: OAuthError) -> Self {
         let OAuthError { code, description, reason, retry_after } = error;
-        Self { status: status(code), message: description, reason, retry_after }
+        Self { status: status(code), message: description, reason, retry_after, bearer: false }
     }
 }
 
@@ -177,7 +187,8 @@ impl ResponseError for LegionError {
         let mut builder = HttpResponse::build(self.status);
         if self.status == StatusCode::UNAUTHORIZED {
             builder.append_header((WWW_AUTHENTICATE, BASIC_CHALLENGE));
-            builder.append_header((WWW_AUTHENTICATE, super::bearer::CHALLENGE));
+            let refusal = if self.bearer { BearerRefusal::Token(Cow::Borrowed("")) } else { BearerRefusal::Missing };
+            builder.append_header((WWW_AUTHENTICATE, refusal.challenge()));
         }
         retry(&mut builder, self.retry_after);
         let reason = if self.reason.is_empty() { &self.message } else { &self.reason };

@@ -10,7 +10,7 @@ use super::credentials::Presented;
 use super::error::LegionError;
 use super::exchange::Exchange;
 use crate::oauth::client_auth::{self, authenticate};
-use crate::oauth::error::{Code, OAuthError};
+use crate::oauth::error::Code;
 use crate::oauth::legion::{Caller, LegionRefusal, LegionRequest, issue};
 use crate::oauth::service::Service;
 use crate::oauth::verify;
@@ -30,8 +30,9 @@ pub async fn token(
     payload: web::Payload,
     service: web::Data<Service>,
 ) -> Result<HttpResponse, LegionError> {
+    // The body first: whoever takes his time over it must not be judged by what held when he began.
+    let body = body::read(request.headers(), payload, body::oauth_limit(&request)).await?;
     let caller = caller(&request, &service).await?;
-    let body = body::read(request.headers(), payload, body::OAUTH_LIMIT).await?;
     let malformed = |message: &'static str| LegionError::new(StatusCode::BAD_REQUEST, message);
     let Body { role_name, expiration_date } = if body.iter().all(u8::is_ascii_whitespace) {
         Body::default()
@@ -46,6 +47,9 @@ pub async fn token(
         Ok(answer) => Ok(HttpResponse::Created().json(json!({ "token": answer.access_token }))),
         Err(LegionRefusal::Malformed(message)) => Err(malformed(message)),
         Err(LegionRefusal::Forbidden(message)) => Err(LegionError::new(StatusCode::FORBIDDEN, message)),
+        Err(LegionRefusal::Other(error)) if error.code == Code::InvalidClient => {
+            Err(LegionError::invalid_token(error.reason))
+        }
         Err(LegionRefusal::Other(error)) => Err(error.into()),
     }
 }
@@ -56,9 +60,8 @@ async fn caller(request: &HttpRequest, service: &Service) -> Result<Caller, Legi
     match Presented::read(request.headers()) {
         Presented::Bearer(token) => {
             service.fresh_enough_to_decide()?;
-            let claims = verify::active(service, token.expose()).map_err(|why| {
-                OAuthError::new(Code::InvalidClient, "the token is not valid here").because(why.to_string())
-            })?;
+            let claims =
+                verify::active(service, token.expose()).map_err(|why| LegionError::invalid_token(why.to_string()))?;
             exchange.note_client(claims.client_id.as_str());
             Ok(Caller::Bearer(Box::new(claims)))
         }

@@ -47,7 +47,7 @@ pub fn public(config: &mut ServiceConfig, issuer_path: &str) {
 
 /// The admin listener.
 pub fn admin(config: &mut ServiceConfig) {
-    config.service(web::resource("/admin/v1/{rest:.*}").route(web::route().to(admin::handle)));
+    config.service(web::resource(["/admin/v1", "/admin/v1/{rest:.*}"]).route(web::route().to(admin::handle)));
     both(config);
 }
 

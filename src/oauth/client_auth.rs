@@ -130,7 +130,12 @@ async fn chosen_secret(service: &Service, proof: &Proof) -> Result<Arc<Client>, 
     let index = verdict.map_err(|busy| OAuthError::unavailable(1, busy.to_string()))?.ok_or_else(wrong)?;
     let (client, (id, _)) = client.as_ref().zip(hashes.get(index)).ok_or_else(wrong)?;
     service.verified.remember(&client.client_id, proof.secret.expose(), &joined, id.clone());
-    Ok(Arc::clone(client))
+    // The queue takes its time. Whatever was changed meanwhile counts, as the revocation that came with it covers no
+    // token issued this late.
+    let client = enabled(service, &proof.client_id).await?;
+    let client = client.ok_or_else(|| OAuthError::invalid_client("the client was deleted or disabled meanwhile"))?;
+    let still = client.live_secrets(service.now()).any(|secret| secret.id == *id);
+    if still { Ok(client) } else { Err(OAuthError::invalid_client("the secret is gone meanwhile")) }
 }
 
 /// The client if it exists and is enabled.

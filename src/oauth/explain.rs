@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::access_token::Claims;
+use super::access_token::{Ancestor, Claims};
 use super::service::Service;
 use crate::config::span;
 use crate::keys::jws::Jws;
@@ -14,6 +14,7 @@ use crate::model::algorithm::Algorithm;
 use crate::model::deployment::Deployment;
 use crate::model::id::Kid;
 use crate::model::keyring::KeyState;
+use crate::model::revocation::Subject;
 use crate::model::scope::Role;
 use crate::model::time::Timestamp;
 use crate::store::collections::revocations::Facts;
@@ -218,14 +219,29 @@ impl<'a> Reading<'a> {
 
     fn revocations(&self) -> Judged {
         let Some(claims) = &self.claims else { return skipped("the claims cannot be read") };
-        let Claims { client_id, roles, kid, iat, jti, .. } = claims;
+        let Claims { client_id, roles, kid, iat, jti, lineage, .. } = claims;
         let facts = Facts { client: client_id, roles, kid: kid.as_str(), iat: *iat };
-        let causes = self.service.revocations.read().causes(*jti, facts);
-        if causes.is_empty() {
-            return holds("nothing revokes it");
+        let revocations = self.service.revocations.read();
+        let mut causes: Vec<String> = Vec::new();
+        let mut add = |cause: String| {
+            if !causes.contains(&cause) {
+                causes.push(cause);
+            }
+        };
+        let named = |subject: &Subject| format!("{} {}", subject.kind(), subject.id());
+        revocations.causes(*jti, facts).iter().map(named).for_each(&mut add);
+        // It falls with every token that it was made from, and with the keys that signed those.
+        for Ancestor { jti, kid } in &lineage.0 {
+            let made_from = |subject: &Subject| match subject {
+                Subject::Token(_) => format!("{}, which it was made from", named(subject)),
+                _ => named(subject),
+            };
+            revocations.causes(*jti, Facts { kid: kid.as_str(), ..facts }).iter().map(made_from).for_each(&mut add);
+            if self.service.key_set().revoked(kid.as_str()) {
+                add(format!("key {kid}, which signed a token it was made from"));
+            }
         }
-        let causes: Vec<String> = causes.iter().map(|subject| format!("{} {}", subject.kind(), subject.id())).collect();
-        fails(format!("revoked: {}", causes.join(", ")))
+        if causes.is_empty() { holds("nothing revokes it") } else { fails(format!("revoked: {}", causes.join(", "))) }
     }
 
     fn audience(&self, deployment: Option<&Deployment>) -> Judged {

@@ -75,13 +75,16 @@ pub async fn issue(service: &Service, caller: &Caller, request: &LegionRequest) 
                 return Err(LegionRefusal::Forbidden("the token does not hold this role"));
             }
             let left = u32::try_from(bearer.exp.saturating_sub(now.secs())).unwrap_or(0);
+            if left == 0 {
+                return Err(not_valid("it expired meanwhile").into());
+            }
             let lineage = bearer.descend().ok_or(LegionRefusal::Forbidden("this token was passed on too often"))?;
-            (settings.lifetime(&client).min(left), lineage)
+            (allowed(service, &client).min(left), lineage)
         }
-        None => (settings.lifetime(&client), Lineage::default()),
+        None => (allowed(service, &client), Lineage::default()),
     };
     let asked = until.map(|until| u32::try_from(until.secs().saturating_sub(now.secs())).unwrap_or(u32::MAX));
-    let lifetime = asked.unwrap_or_else(|| settings.lifetime(&client)).min(longest).max(1);
+    let lifetime = asked.unwrap_or_else(|| settings.lifetime(&client)).min(longest);
     let granted = match bearer {
         Some(bearer) if holds_issue(bearer) => any_role(service, &client, &role)?,
         // The audience of a token that is passed on stays what it was.
@@ -97,6 +100,16 @@ pub async fn issue(service: &Service, caller: &Caller, request: &LegionRequest) 
 
 fn holds_issue(bearer: &Claims) -> bool {
     bearer.admin_scopes.iter().any(|held| held.includes(AdminScope::Issue))
+}
+
+/// The longest lifetime that a client may ask for, in seconds: its own, else the longest of all.
+fn allowed(service: &Service, client: &Client) -> u32 {
+    let longest = service.settings.max_ttl;
+    client.access_token_lifetime.unwrap_or(longest).min(longest)
+}
+
+fn not_valid(reason: &'static str) -> OAuthError {
+    OAuthError::new(Code::InvalidClient, "the token is not valid here").because(reason)
 }
 
 fn wanted_role(service: &Service, request: &LegionRequest) -> Result<Role, LegionRefusal> {
@@ -117,8 +130,7 @@ fn any_role(service: &Service, client: &Client, role: &Role) -> Result<Granted, 
 /// The client behind a bearer, as it is now.
 async fn current(service: &Service, id: &ClientId) -> Result<Arc<Client>, LegionRefusal> {
     let found = service.client(id).await.map_err(OAuthError::from)?;
-    let gone = || OAuthError::new(Code::InvalidClient, "the token is not valid here").because("its client is gone");
-    Ok(found.filter(|client| client.enabled).ok_or_else(gone)?)
+    Ok(found.filter(|client| client.enabled).ok_or_else(|| not_valid("its client is gone"))?)
 }
 
 /// Legion's dates: `2006-01-02T15:04:05`, in UTC; RFC 3339 in UTC is read as well.

@@ -267,7 +267,7 @@ impl Service {
     /// Waits until everything in memory has passed a commit, so that its 200 means that it had its effect.
     ///
     /// # Errors
-    /// When the store stopped telling.
+    /// When the store stopped telling. The commit stands all the same: say so, or that the outcome is unknown.
     pub async fn settled(&self, revision: Revision) -> Result<(), OAuthError> {
         let lagging = |_| OAuthError::unavailable(1, "written, but a mirror did not hear of it in time");
         self.clients.passed(revision).await.map_err(lagging)?;

@@ -38,6 +38,7 @@ async fn a_good_token_passes_every_check() {
         explanation["checks"].as_array().unwrap().iter().map(|it| it["check"].as_str().unwrap()).collect();
     assert_eq!(names, edi::oauth::explain::CHECKS);
     assert_eq!(odd(&explanation), (vec![], vec![]));
+    edi.ask("GET", "/authz?deployment=m").bearer(&token).send().await.assert(200);
 
     // Without a deployment, audience and role count for nothing.
     let answer = edi.admin("POST", "explain", &json!({ "token": token })).await.assert(200).json();
@@ -94,6 +95,9 @@ async fn every_failure_is_found_beside_the_others() {
         assert_eq!(found, failed, "{explanation}");
         assert_eq!(left, skipped, "{explanation}");
         assert_eq!(explanation["allowed"], false, "{explanation}");
+        // The decision itself says the same.
+        let decided = edi.ask("GET", &format!("/authz?deployment={deployment}")).bearer(&token).send().await;
+        assert!(matches!(decided.status, 401 | 403), "{decided}");
         // What needs no deployment agrees with what every endpoint goes by.
         let by_itself = failed.iter().all(|check| matches!(*check, "audience" | "role"));
         assert_eq!(verify::active(edi.service(), &token).is_ok(), by_itself, "{explanation}");
