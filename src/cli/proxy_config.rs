@@ -50,7 +50,8 @@ enum Proxy {
     /// Verifies by public keys in PEM files: haproxy.cfg
     Haproxy,
     /// Verifies by the key set, for one deployment: oauth2-proxy.cfg
-    Oauth2Proxy,
+    #[value(name = "oauth2-proxy")]
+    Oauth2,
 }
 
 /// Write a proxy's configuration for the registered deployments.
@@ -141,7 +142,7 @@ fn write(proxy: Proxy, issuer: &Issuer, choices: Choices, deployments: &[Value])
         Proxy::Traefik => traefik::render(&site),
         Proxy::Caddy => caddy::render(&site),
         Proxy::Haproxy => haproxy::render(&site),
-        Proxy::Oauth2Proxy => oauth2_proxy::render(&site),
+        Proxy::Oauth2 => oauth2_proxy::render(&site),
     }
 }
 

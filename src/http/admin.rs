@@ -306,21 +306,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_path_says_what_it_offers() {
+    fn every_path_says_what_it_offers_and_the_reference_lists_it() {
+        let reference =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/endpoints.md")).unwrap();
         for (path, methods) in [
             ("clients", "GET POST"),
-            ("clients/a", "GET PATCH DELETE"),
-            ("clients/a/secrets", "GET POST"),
-            ("clients/a/secrets/b", "DELETE"),
+            ("clients/{id}", "GET PATCH DELETE"),
+            ("clients/{id}/secrets", "GET POST"),
+            ("clients/{id}/secrets/{secret}", "DELETE"),
             ("deployments", "GET POST"),
-            ("deployments/a", "GET PATCH DELETE"),
-            ("deployments/a/access", "GET"),
+            ("deployments/{id}", "GET PATCH DELETE"),
+            ("deployments/{id}/access", "GET"),
             ("roles", "GET"),
-            ("roles/a", "GET"),
+            ("roles/{role}", "GET"),
             ("explain", "POST"),
             ("keys", "GET"),
             ("keys/rotate", "POST"),
-            ("keys/k/revoke", "POST"),
+            ("keys/{kid}/revoke", "POST"),
             ("revocations", "GET POST"),
             ("status", "GET"),
         ] {
@@ -328,6 +330,10 @@ mod tests {
             let offered = offered(&segments).unwrap();
             let found: Vec<&str> = offered.iter().map(|(method, _)| method.as_str()).collect();
             assert_eq!(found.join(" "), methods, "{path}");
+            for method in found {
+                let row = format!("| `{method} /admin/v1/{path}` |");
+                assert!(reference.contains(&row), "missing in the reference: {row}");
+            }
         }
         for path in ["", "client", "clients/", "clients/a/b", "clients/a/secrets/b/c", "keys/a"] {
             let segments: Vec<&str> = path.split('/').collect();

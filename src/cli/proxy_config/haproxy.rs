@@ -67,12 +67,12 @@ frontend models from edi-keys
         }
     }
     out.push_str(
-        r#"    default_backend nothing
+        r"    default_backend nothing
 
 # One backend per deployment, with the audience and the role that it wants. `roles` is an array, which HAProxy cannot
 # read; `scope` holds the same names between spaces, and txn.scope one more at each end, so that only a whole name
 # matches.
-"#,
+",
     );
     for deployment in site.guarded.iter().filter(|it| !(it.hosts.is_empty() && it.paths.is_empty())) {
         let upstream = deployment.upstream();

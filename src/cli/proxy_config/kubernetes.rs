@@ -23,8 +23,8 @@ pub(super) fn name(deployment: &Guarded) -> String {
     let plain = |b: u8| if b.is_ascii_alphanumeric() { char::from(b.to_ascii_lowercase()) } else { '-' };
     let stem: String = id.bytes().take(50).map(plain).collect();
     let hash = digest::digest(&digest::SHA256, id.as_bytes());
-    let tail: String = hash.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{tail}", stem.trim_end_matches('-'))
+    let tail = hash.as_ref().first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+    format!("{}-{tail:08x}", stem.trim_end_matches('-'))
 }
 
 /// The service that a route leads to, and its port: the first label of the upstream, or the deployment's own name.

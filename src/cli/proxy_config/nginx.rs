@@ -42,7 +42,7 @@ fn server(out: &mut String, site: &Site, listen: &str, host: &Host, routes: &[Ro
     };
     let _ = write!(
         out,
-        r#"
+        r"
 server {{
     listen {listen}{default}; # Callers send bearer tokens: terminate TLS here, `listen 443 ssl;`.
     server_name {name};
@@ -52,7 +52,7 @@ server {{
 
     auth_request /_edi;
     auth_request_set $edi_challenge $upstream_http_www_authenticate;
-"#
+"
     );
     for header in IDENTITY {
         let _ = writeln!(out, "    auth_request_set ${} $upstream_http_{};", variable(header), snake(header));

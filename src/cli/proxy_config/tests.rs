@@ -36,7 +36,7 @@ fn rendered(proxy: Proxy, choices: Choices, deployments: &[Value]) -> Result<Str
 fn configurations_are_as_recorded() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/proxy_config/snapshots");
     for proxy in Proxy::value_variants() {
-        let one = matches!(proxy, Proxy::Oauth2Proxy);
+        let one = matches!(proxy, Proxy::Oauth2);
         let all = deployments();
         let text = rendered(*proxy, choices(), if one { &all[..1] } else { &all }).unwrap();
         let name = proxy.to_possible_value().unwrap();
@@ -109,10 +109,10 @@ fn what_cannot_be_guarded_is_refused() {
     for proxy in Proxy::value_variants() {
         assert!(rendered(*proxy, choices(), &[]).is_err(), "{proxy:?}");
         // Istio chooses pods, oauth2-proxy stands before one model: neither needs a place.
-        let by_place = !matches!(proxy, Proxy::Istio | Proxy::Oauth2Proxy);
+        let by_place = !matches!(proxy, Proxy::Istio | Proxy::Oauth2);
         assert_eq!(rendered(*proxy, choices(), &nowhere).is_err(), by_place, "{proxy:?}");
     }
-    assert!(rendered(Proxy::Oauth2Proxy, choices(), &deployments()).unwrap_err().contains("--deployment"));
+    assert!(rendered(Proxy::Oauth2, choices(), &deployments()).unwrap_err().contains("--deployment"));
     let by_address = Choices { upstreams: vec!["http://10.0.0.1:9".parse().unwrap()], ..choices() };
     assert!(rendered(Proxy::IngressNginx, by_address, &deployments()).unwrap_err().contains("SERVICE"));
 }

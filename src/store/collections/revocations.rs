@@ -279,7 +279,7 @@ mod tests {
             for facts in &hit {
                 assert!(index.revokes(TokenId(1), *facts), "{subject}");
                 assert_eq!(index.covered_until(*facts), Some(12), "{subject}");
-                assert_eq!(index.causes(TokenId(1), *facts), [subject.clone()], "{subject}");
+                assert_eq!(index.causes(TokenId(1), *facts), std::slice::from_ref(&subject), "{subject}");
             }
             assert!(index.holds(&subject) && !index.holds(&Subject::Client(client("c"))), "{subject}");
             for facts in &misses {
