@@ -19,7 +19,7 @@ from harness import (
     passes,
     refused,
 )
-from more import AGES, TWISTED_PATHS
+from more import AGES, SAME_PATH, TWISTED_PATHS
 
 VERSION = "2.11.7"
 
@@ -59,7 +59,7 @@ def check(bench: Bench) -> None:
             identity=DECISION_IDENTITY,
             log=running,
         )
-        battery(bench, world, target, [Case("a port in Host changes nothing", _port), TWISTED_PATHS, AGES])
+        battery(bench, world, target, [Case("a port in Host changes nothing", _port), TWISTED_PATHS, SAME_PATH, AGES])
 
 
 def _port(caller: Caller) -> None:

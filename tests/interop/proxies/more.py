@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from harness import HOST, Caller, Case, expect, parts, passes, refused
+from harness import HOST, Caller, Case, Failed, expect, parts, passes, refused
 
 #: Path pieces that a model may read otherwise than the proxy in front of it.
 TWISTED = re.compile(r"//|/\.{1,2}(/|$)|[\\;]|%(2e|2f|5c|25)", re.IGNORECASE)
@@ -36,5 +36,35 @@ def _twisted(caller: Caller) -> None:
     passes(caller.call(token, path="/model/fraud/a%20b?next=//c/../d;e"), "a plain path with a strange query")
 
 
+def _same_path(caller: Caller) -> None:
+    """edi and the proxy read a path alike: what edi takes for another deployment's does not go to this one's model.
+
+    A deployment takes all of the host; the shipped configurations send nothing but /model/fraud/ to a model."""
+    world = caller.world
+    world.cli("deployment", "create", "everything-else", "--role", "other", "--host", HOST)
+    token = world.token("other-caller")
+    deadline = time.monotonic() + 5
+    while caller.call(token, path="/elsewhere").status in (401, 403):
+        expect(time.monotonic() < deadline, "the new deployment did not take effect")
+        time.sleep(0.1)
+    for path in (
+        "/model/fraud/predict",
+        "/Model/fraud/predict",
+        "/model/FRAUD/predict",
+        "/model/%66raud/predict",
+        "/%6Dodel/fraud/predict",
+        "/model/fraud%2fpredict",
+        "/model//fraud/predict",
+        "/x/../model/fraud/predict",
+        "/model/fraud;/predict",
+        "/model/fraud",
+    ):
+        answer = caller.call(token, path=path)
+        if answer.model is not None:
+            raise Failed(f"{path} reached the other deployment's model as {answer.model['target']}")
+    world.cli("deployment", "delete", "everything-else", "--yes")
+
+
 AGES = Case("a token that passed is refused from its end on", _ages)
 TWISTED_PATHS = Case("a path that could be read in two ways reaches no model", _twisted)
+SAME_PATH = Case("edi and the proxy read a path alike", _same_path)

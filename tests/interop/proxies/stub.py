@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -22,8 +23,7 @@ class Stub:
 
     def __init__(self) -> None:
         self.seen: list[dict] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self.seen))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler(self.seen))
         self.port: int = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -31,6 +31,16 @@ class Stub:
         """Stops answering."""
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Proxies drop connections as they like; anything else is a fault of the stub's and is shown."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _handler(seen: list[dict]) -> type[BaseHTTPRequestHandler]:

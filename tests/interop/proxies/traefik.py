@@ -21,7 +21,7 @@ from harness import (
     passes,
     refused,
 )
-from more import AGES, TWISTED_PATHS
+from more import AGES, SAME_PATH, TWISTED_PATHS
 
 VERSION = "3.7.15"
 
@@ -52,7 +52,7 @@ def check(bench: Bench) -> None:
             identity=DECISION_IDENTITY,
             log=running,
         )
-        battery(bench, world, target, [Case("a port in Host changes nothing", _port), TWISTED_PATHS, AGES])
+        battery(bench, world, target, [Case("a port in Host changes nothing", _port), TWISTED_PATHS, SAME_PATH, AGES])
 
 
 def _routes(port: int) -> bool:
