@@ -130,10 +130,7 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     operator.demand(AdminScope::Clients)?;
     let now = service.now();
     let mut fields = Fields::parse(body)?;
-    let id = fields.read("client_id", |value| parsed(value, ClientId::parse)).flatten();
-    if id.is_none() {
-        fields.problem("client_id", "a client needs an id");
-    }
+    let id = fields.require("client_id", "a client needs an id", |value| parsed(value, ClientId::parse));
     let chosen = take_chosen_secret(&mut fields);
     let roles_given = fields.has("roles");
     let mut draft = Draft::default();

@@ -44,10 +44,7 @@ impl From<Deployment> for DeploymentView {
 pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Result<DeploymentView, AdminError> {
     operator.demand(AdminScope::Deployments)?;
     let mut fields = Fields::parse(body)?;
-    let id = fields.read("id", |value| parsed(value, DeploymentId::parse)).flatten();
-    if id.is_none() {
-        fields.problem("id", "a deployment needs an id");
-    }
+    let id = fields.require("id", "a deployment needs an id", |value| parsed(value, DeploymentId::parse));
     let draft = Draft::read(service, &mut fields);
     fields.finish()?;
     let Some(id) = id else { return Err(AdminError::field("id", "a deployment needs an id")) };

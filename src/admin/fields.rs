@@ -59,6 +59,21 @@ impl Fields {
         }
     }
 
+    /// Takes a field that must be there through a rule. `None`: not there or wrong, and noted as the one of the two.
+    pub fn require<T>(
+        &mut self,
+        field: &str,
+        missing: &str,
+        rule: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Option<T> {
+        let absent = self.object.get(field).is_none_or(Value::is_null);
+        let read = self.read(field, rule).flatten();
+        if absent {
+            self.problem(field, missing);
+        }
+        read
+    }
+
     /// Takes a list of distinct texts, each through a rule; null is the empty list. `None`: not there, or wrong.
     pub fn read_set<T: Ord>(
         &mut self,

@@ -17,6 +17,8 @@ use crate::store::Health;
 pub struct Status {
     version: &'static str,
     issuer: String,
+    /// The audience of deployments that name none.
+    audience: String,
     #[serde(with = "time::rfc3339")]
     started_at: Timestamp,
     #[serde(with = "time::rfc3339")]
@@ -56,6 +58,7 @@ pub fn show(service: &Service, operator: &Operator) -> Result<Status, AdminError
     Ok(Status {
         version: env!("CARGO_PKG_VERSION"),
         issuer: service.settings.issuer.clone(),
+        audience: service.settings.audience.clone(),
         started_at: service.started_at,
         now: service.now(),
         store: StoreStatus {

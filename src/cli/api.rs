@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::credentials::Credentials;
@@ -93,6 +93,16 @@ impl Api {
 
     /// Reads a collection to its end.
     pub(super) async fn list(&mut self, path: &[&str], query: &[(&str, &str)]) -> Result<Vec<Value>, Failure> {
+        Ok(self.list_with_head(path, query).await?.1)
+    }
+
+    /// Reads a collection to its end, with what its first page says beside the items.
+    pub(super) async fn list_with_head(
+        &mut self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<(Map<String, Value>, Vec<Value>), Failure> {
+        let mut head = None;
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
@@ -107,8 +117,11 @@ impl Api {
                 _ => return Err(self.stranger(answer.status)),
             }
             let next = page.get("next_cursor").and_then(Value::as_str).map(ToOwned::to_owned);
+            let page = page.as_object_mut().map(std::mem::take).unwrap_or_default();
+            let head = head.get_or_insert(page);
             if next.is_none() || next == cursor {
-                return Ok(items);
+                head.retain(|name, _| !matches!(name.as_str(), "items" | "next_cursor"));
+                return Ok((std::mem::take(head), items));
             }
             cursor = next;
         }

@@ -30,6 +30,8 @@ enum Command {
     List(List),
     /// One deployment
     Show(One),
+    /// Who can call it now, and until when
+    Access(One),
     /// Change a deployment
     Update(Box<Update>),
     /// Remove a deployment; its callers are no longer let through
@@ -123,6 +125,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
             let deployment = Api::new(&it.api, READ)?.get(&["deployments", it.id.as_str()]).await?;
             show(&deployment, output)
         }
+        Command::Access(it) => access(&it, output).await,
         Command::Update(it) => update(*it, output).await,
         Command::Delete(it) => delete(it, output).await,
     }
@@ -168,6 +171,56 @@ async fn list(it: &List, output: Output) -> Result<(), Failure> {
         return Ok(());
     }
     output.line(table.render(output))
+}
+
+async fn access(it: &One, output: Output) -> Result<(), Failure> {
+    // What it tells of clients takes more than the right to manage deployments.
+    let mut api = Api::new(&it.api, &[AdminScope::Read, AdminScope::Admin])?;
+    let (mut head, callers) = api.list_with_head(&["deployments", it.id.as_str(), "access"], &[]).await?;
+    if output.json {
+        head.insert("items".into(), callers.into());
+        return output.json(&head);
+    }
+    let head = Value::Object(head);
+    output.line(facts(&[
+        ("deployment", view::text(&head, "deployment")),
+        ("role", view::text(&head, "role")),
+        ("audience", view::text(&head, "audience")),
+        ("role revoked until", covered(head.get("role_revocation"))),
+    ]))?;
+    let mut table = Table::new(&["CLIENT", "MAY CALL", "UNTIL", "STATE", "SECRETS END", "REVOKED UNTIL", "REMARKS"]);
+    for caller in &callers {
+        let secrets = caller.get("secrets").and_then(Value::as_array).into_iter().flatten();
+        let ends = secrets.map(|secret| match view::text(secret, "expires_at") {
+            end if end.is_empty() => "never".to_owned(),
+            end => end,
+        });
+        let revoked = caller.get("revocations").and_then(Value::as_array).into_iter().flatten();
+        let until = match view::text(caller, "until") {
+            end if end.is_empty() && caller.get("may_call") == Some(&Value::Bool(true)) => "no end".into(),
+            end => end,
+        };
+        table.row([
+            view::text(caller, "client_id"),
+            view::text(caller, "may_call"),
+            until,
+            view::text(caller, "state"),
+            ends.collect::<Vec<_>>().join(", "),
+            revoked.map(|it| covered(Some(it))).max().unwrap_or_default(),
+            view::text(caller, "remarks"),
+        ]);
+    }
+    if table.is_empty() {
+        let role = view::text(&head, "role");
+        output.note(format!("\nno client holds the role; let one in: `edi client update CLIENT --add-role {role}`"));
+        return Ok(());
+    }
+    output.line(format!("\n{}", table.render(output)))
+}
+
+/// Up to when what was issued is revoked.
+fn covered(revocation: Option<&Value>) -> String {
+    revocation.map(|it| view::text(it, "covers_issued_until")).unwrap_or_default()
 }
 
 fn show(deployment: &Value, output: Output) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::api::{Api, ApiFlags, Needs};
 use super::table::Table;
-use super::{Failure, Output, key_change, view};
+use super::{Failure, Output, key_change, key_export, view};
 use crate::model::scope::AdminScope;
 
 const READ: Needs = &[AdminScope::Read, AdminScope::Keys];
@@ -24,6 +24,7 @@ enum Command {
     List(List),
     Rotate(key_change::Rotate),
     Revoke(key_change::Revoke),
+    Export(key_export::Args),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -38,6 +39,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
         Command::List(it) => it,
         Command::Rotate(it) => return key_change::rotate(it, output).await,
         Command::Revoke(it) => return key_change::revoke(it, output).await,
+        Command::Export(it) => return key_export::run(it, output).await,
     };
     let keys = Api::new(&it.api, READ)?.list(&["keys"], &[]).await?;
     if output.json {

@@ -14,14 +14,17 @@ pub mod demo;
 mod deployment;
 mod exchange;
 mod exit;
+mod explain;
 mod flags;
 mod input;
 mod inspect;
 mod issuer;
 mod key;
 mod key_change;
+mod key_export;
 mod output;
 mod parse;
+mod proxy_config;
 pub mod recover;
 mod revoke;
 mod role;
@@ -78,6 +81,7 @@ enum Command {
     Token(Box<token::Args>),
     #[command(aliases = ["revocation", "revocations"])]
     Revoke(Box<revoke::Args>),
+    ProxyConfig(Box<proxy_config::Args>),
     Status(Box<status::Args>),
     Recover(Box<recover::Args>),
     Completions(completions::Args),
@@ -99,6 +103,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Key(args) => key::run(*args, output).await,
         Command::Token(args) => token::run(*args, output).await,
         Command::Revoke(args) => revoke::run(*args, output).await,
+        Command::ProxyConfig(args) => proxy_config::run(*args, output).await,
         Command::Status(args) => status::run(*args, output).await,
         Command::Recover(args) => recover::run(*args, output).await,
         Command::Completions(args) => completions::run(&args, output),
@@ -133,6 +138,12 @@ mod tests {
             "edi roles list",
             "edi keys list",
             "edi tokens inspect -",
+            "edi token explain - --deployment fraud",
+            "edi deployment access fraud",
+            "edi proxy-config istio --jwks-uri http://edi.edi.svc:8080/.well-known/jwks.json",
+            "edi proxy-config oauth2-proxy --deployment fraud --upstream fraud=http://model:9000",
+            "edi key export --pem --kid abc",
+            "edi keys export --pem --all",
             "edi token inspect",
             "edi revocations list --kind role",
             "edi revoke --client svc --yes --json",
@@ -164,6 +175,12 @@ mod tests {
             "edi revoke --client a --role b",
             "edi revoke --token eyJhbGciOiJub25lIn0.e30.",
             "edi token inspect eyJhbGciOiJub25lIn0.e30.",
+            "edi token explain eyJhbGciOiJub25lIn0.e30.",
+            "edi key export --pem --kid a --all",
+            "edi proxy-config squid",
+            "edi proxy-config nginx --upstream http://model/path",
+            "edi proxy-config nginx --edi-url http://edi/;return",
+            "edi proxy-config istio --namespace Models",
             "edi token get --issuer https://x.example/ --client-id a",
             "edi token get --issuer https://x.example --client-id a --role r --scope edi:read",
         ] {

@@ -1,18 +1,16 @@
 //! `edi role`: who may call what. A role is only a name; it exists where a deployment wants it or a client holds it.
 
-use std::collections::BTreeMap;
-
 use clap::{Args as ClapArgs, Subcommand};
-use serde::Serialize;
+use serde_json::Value;
 
 use super::api::{Api, ApiFlags, Needs};
 use super::table::{Table, facts};
-use super::{Exit, Failure, Output, view};
+use super::{Failure, Output, view};
 use crate::model::scope::{AdminScope, Role};
 
 const READ: Needs = &[AdminScope::Read, AdminScope::Admin];
 
-/// Roles: which deployments want them, which clients hold them.
+/// Roles: which deployments want them, which clients hold them, and whether anybody uses them.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -42,66 +40,62 @@ struct One {
     api: ApiFlags,
 }
 
-/// A role as it is used.
-#[derive(Debug, Default, Serialize)]
-struct Use {
-    role: String,
-    deployments: Vec<String>,
-    clients: Vec<String>,
-}
-
 /// Does it.
 pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     match args.command {
-        Command::List(it) => {
-            let roles: Vec<Use> = uses(&it.api).await?.into_values().collect();
-            if output.json {
-                return output.json(&roles);
-            }
-            let mut table = Table::new(&["ROLE", "DEPLOYMENTS", "CLIENTS"]);
-            for role in roles {
-                table.row([role.role, role.deployments.join(", "), role.clients.join(", ")]);
-            }
-            if table.is_empty() {
-                output.note("no roles yet; `edi deployment create ID --role ROLE` brings the first");
-                return Ok(());
-            }
-            output.line(table.render(output))
-        }
+        Command::List(it) => list(&it, output).await,
         Command::Show(it) => {
-            let Some(role) = uses(&it.api).await?.remove(it.role.as_str()) else {
-                return Err(Failure::new(
-                    Exit::Failed,
-                    format!("no deployment wants {} and no client holds it", it.role),
-                )
-                .hint("see what there is with `edi role list`"));
-            };
+            let role = Api::new(&it.api, READ)?.get(&["roles", it.role.as_str()]).await?;
             if output.json {
                 return output.json(&role);
             }
             output.line(facts(&[
-                ("role", role.role),
-                ("deployments", role.deployments.join(", ")),
-                ("clients", role.clients.join(", ")),
+                ("role", view::text(&role, "role")),
+                ("deployments", named(&role, "deployments", "deployment_count")),
+                ("clients", named(&role, "clients", "client_count")),
+                ("last issued", last_issued(&role)),
+                ("remarks", view::text(&role, "remarks")),
             ]))
         }
     }
 }
 
-async fn uses(flags: &ApiFlags) -> Result<BTreeMap<String, Use>, Failure> {
-    let mut api = Api::new(flags, READ)?;
-    let mut roles: BTreeMap<String, Use> = BTreeMap::new();
-    for deployment in api.list(&["deployments"], &[]).await? {
-        entry(&mut roles, view::text(&deployment, "role")).deployments.push(view::text(&deployment, "id"));
+async fn list(it: &List, output: Output) -> Result<(), Failure> {
+    let roles = Api::new(&it.api, READ)?.list(&["roles"], &[]).await?;
+    if output.json {
+        return output.json(&roles);
     }
-    for client in api.list(&["clients"], &[]).await? {
-        for role in view::list(&client, "roles") {
-            entry(&mut roles, role).clients.push(view::text(&client, "client_id"));
-        }
+    let mut table = Table::new(&["ROLE", "DEPLOYMENTS", "CLIENTS", "LAST ISSUED", "REMARKS"]);
+    for role in &roles {
+        table.row([
+            view::text(role, "role"),
+            named(role, "deployments", "deployment_count"),
+            named(role, "clients", "client_count"),
+            view::text(role, "last_issued_at"),
+            view::text(role, "remarks"),
+        ]);
     }
-    Ok(roles)
+    if table.is_empty() {
+        output.note("no roles yet; `edi deployment create ID --role ROLE` brings the first");
+        return Ok(());
+    }
+    output.line(table.render(output))
 }
 
-fn entry(roles: &mut BTreeMap<String, Use>, role: String) -> &mut Use {
-    roles.entry(role.clone()).or_insert_with(|| Use { role, ..Use::default() })
+/// The first few by name, and how many more there are.
+fn named(role: &Value, key: &str, count: &str) -> String {
+    const SHOWN: usize = 5;
+    let names = view::list(role, key);
+    let all = role.get(count).and_then(Value::as_u64).and_then(|all| usize::try_from(all).ok()).unwrap_or(names.len());
+    let shown = names.len().min(SHOWN);
+    let text = names.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
+    if all > shown { format!("{text} and {} more", all - shown) } else { text }
+}
+
+fn last_issued(role: &Value) -> String {
+    let since = view::text(role, "watched_since");
+    match view::text(role, "last_issued_at") {
+        at if at.is_empty() => format!("not since {since}, when the server started"),
+        at => at,
+    }
 }

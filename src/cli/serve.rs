@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::{ConfigFlags, Exit, Failure, Output};
 use crate::ambient::Ambient;
 use crate::config::{Config, Engine, LogFormat};
-use crate::http::admin::BodyLimit;
+use crate::http::body::BodyLimit;
 use crate::http::peer::Proxies;
 use crate::http::{routes, server};
 use crate::install::{self, Plan, Start};
@@ -109,7 +109,12 @@ pub async fn start(config: &Config, ambient: Ambient) -> Result<Running, Failure
     // Addresses first: the most common mistake, and nothing is touched yet.
     let listeners = Listeners::bind(config)?;
     let store = open_store(config, &ambient).await?;
-    start_with(store, listeners, config, ambient).await
+    let started = start_with(Arc::clone(&store), listeners, config, ambient).await;
+    if started.is_err() {
+        // Its files are free again once the failure is told, not some time later.
+        store.close().await;
+    }
+    started
 }
 
 /// The same on a store that is open already, whatever `store.engine` says: for tests and harnesses.
@@ -161,11 +166,12 @@ async fn start_with(
     let background =
         vec![tokio::spawn(sweep(Arc::clone(&store))), tokio::spawn(rotation::keep_rotating(Arc::clone(&service)))];
     let data = web::Data::from(Arc::clone(&service));
+    let limit = BodyLimit(config.limits.oauth_body_bytes);
     let issuer_path = config.issuer.path().to_owned();
     let public_routes = {
         let data = data.clone();
         move |routes: &mut ServiceConfig| {
-            routes.app_data(data.clone());
+            routes.app_data(data.clone()).app_data(web::Data::new(limit));
             routes::public(routes, &issuer_path);
         }
     };

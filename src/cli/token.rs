@@ -1,10 +1,10 @@
-//! `edi token`: get one as a service would, or find out why one is refused. Needs no operator's rights.
+//! `edi token`: get one as a service would, or find out why one is refused. Only `explain` needs an operator's rights.
 
 use clap::{Args as ClapArgs, Subcommand};
 use serde_json::Value;
 
 use super::input::secret_from_stdin;
-use super::{Exit, Failure, Output, inspect, issuer, parse};
+use super::{Exit, Failure, Output, explain, inspect, issuer, parse};
 use crate::config::Issuer;
 use crate::model::id::ClientId;
 use crate::model::scope::{AdminScope, Role};
@@ -22,6 +22,7 @@ enum Command {
     /// Get a token and print nothing else: `token=$(edi token get)`
     Get(Get),
     Inspect(inspect::Args),
+    Explain(explain::Args),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -51,6 +52,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     match args.command {
         Command::Get(it) => get(it, output).await,
         Command::Inspect(it) => inspect::run(it, output).await,
+        Command::Explain(it) => explain::run(it, output).await,
     }
 }
 

@@ -193,7 +193,7 @@ fn unknown(key: &str, known: &BTreeMap<String, Json>) -> Problem {
 }
 
 /// Brings a value to the type of its default. The environment and flags know only text: numbers and switches are read
-/// from it, lists are split at commas. On refusal: the value as text, and what was expected.
+/// from it, lists are split at commas, or written as in the file. On refusal: the value as text, and what was expected.
 fn coerce(default: &Json, value: Json) -> Result<Json, (String, &'static str)> {
     let shown = || match &value {
         Json::String(text) => text.clone(),
@@ -217,6 +217,11 @@ fn coerce(default: &Json, value: Json) -> Result<Json, (String, &'static str)> {
             .map_err(|_| (shown(), "expected a whole number")),
         (Json::Number(_), _) => Err((shown(), "expected a whole number")),
         (Json::Array(_), Json::Array(items)) if items.iter().all(Json::is_string) => Ok(value),
+        // As in the file, `["a", "b"]`, for those who write it so.
+        (Json::Array(_), Json::String(text)) if text.trim_start().starts_with('[') => {
+            let items: Option<Vec<String>> = serde_json::from_str(text).ok();
+            items.map(Json::from).ok_or_else(|| (shown(), "expected a list of texts"))
+        }
         (Json::Array(_), Json::String(text)) => {
             Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Json::from).collect())
         }

@@ -59,8 +59,6 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`
     pub log: Log,
-    /// `[telemetry]`
-    pub telemetry: Telemetry,
 }
 
 /// Where edi listens.
@@ -165,8 +163,6 @@ pub struct Limits {
     pub oauth_body_bytes: usize,
     /// The largest body at the admin API, in bytes.
     pub admin_body_bytes: usize,
-    /// The most bytes of a request's line and headers.
-    pub header_bytes: usize,
     /// The most connections of one listener.
     pub max_connections: usize,
     /// How long a request may take to arrive.
@@ -201,13 +197,6 @@ pub enum LogFormat {
     Pretty,
     /// One JSON object a line.
     Json,
-}
-
-/// What edi tells monitoring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Telemetry {
-    /// Whether the admin listener answers `/metrics`.
-    pub metrics: bool,
 }
 
 impl Config {

@@ -11,9 +11,7 @@ use std::time::Duration;
 use super::problem::{Origin, Problem};
 use super::raw::{DEFAULT_ISSUER, RawConfig, RawKeys, RawLimits, RawListen, RawStore, RawTokens};
 use super::span::{parse_span, span};
-use super::{
-    Claims, Config, Engine, Issuer, Keys, Limits, Listen, Log, LogFormat, Network, Store, Telemetry, Tls, Tokens,
-};
+use super::{Claims, Config, Engine, Issuer, Keys, Limits, Listen, Log, LogFormat, Network, Store, Tls, Tokens};
 use crate::model::algorithm::Algorithm;
 use crate::model::default_role::DefaultRole;
 use crate::model::deployment::is_audience;
@@ -41,7 +39,6 @@ pub(super) fn parse(
     let limits = judge.limits(&raw.limits);
     let log = judge.log(raw);
     let claims = Claims { groups: raw.claims.groups, keycloak_roles: raw.claims.keycloak_roles };
-    let telemetry = Telemetry { metrics: raw.telemetry.metrics };
 
     let whole = (issuer, listen, store, keys, tokens, limits, log);
     let problems = judge.problems;
@@ -49,7 +46,7 @@ pub(super) fn parse(
         (Some(issuer), Some(listen), Some(store), Some(keys), Some(tokens), Some(limits), Some(log))
             if problems.is_empty() =>
         {
-            Ok(Config { issuer, listen, store, keys, tokens, claims, limits, log, telemetry })
+            Ok(Config { issuer, listen, store, keys, tokens, claims, limits, log })
         }
         _ => Err(problems),
     }
@@ -255,8 +252,6 @@ impl Judge<'_> {
     fn limits(&mut self, raw: &RawLimits) -> Option<Limits> {
         let oauth_body_bytes = self.number("limits.oauth_body_bytes", raw.oauth_body_bytes, 16_384..=1_048_576);
         let admin_body_bytes = self.number("limits.admin_body_bytes", raw.admin_body_bytes, 65_536..=16_777_216);
-        // Values of 8 KiB have to pass, and a token travels in a header.
-        let header_bytes = self.number("limits.header_bytes", raw.header_bytes, 16_384..=131_072);
         let max_connections = self.number("limits.max_connections", raw.max_connections, 16..=1_000_000);
         let request_timeout = self.duration("limits.request_timeout", &raw.request_timeout, SECOND..=30 * SECOND);
         let keep_alive = self.duration("limits.keep_alive", &raw.keep_alive, SECOND..=60 * MINUTE);
@@ -267,7 +262,6 @@ impl Judge<'_> {
         Some(Limits {
             oauth_body_bytes: oauth_body_bytes?,
             admin_body_bytes: admin_body_bytes?,
-            header_bytes: header_bytes?,
             max_connections: max_connections?,
             request_timeout: request_timeout?,
             keep_alive: keep_alive?,

@@ -31,7 +31,6 @@ section! {
         claims: RawClaims = RawClaims::default(),
         limits: RawLimits = RawLimits::default(),
         log: RawLog = RawLog::default(),
-        telemetry: RawTelemetry = RawTelemetry::default(),
     }
 }
 
@@ -89,7 +88,6 @@ section! {
     RawLimits {
         oauth_body_bytes: u64 = 16_384,
         admin_body_bytes: u64 = 262_144,
-        header_bytes: u64 = 32_768,
         max_connections: u64 = 10_000,
         request_timeout: String = "20s".into(),
         keep_alive: String = "75s".into(),
@@ -105,12 +103,5 @@ section! {
     RawLog {
         format: String = "auto".into(),
         level: String = "info".into(),
-    }
-}
-
-section! {
-    /// `[telemetry]`
-    RawTelemetry {
-        metrics: bool = true,
     }
 }

@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::bearer::BearerRefusal;
-use super::body;
+use super::body::{self, BodyLimit};
 use super::credentials::Presented;
 use super::exchange::Exchange;
 use super::problem::Problem;
@@ -260,10 +260,6 @@ pub async fn handle(
     };
     Ok(operation.perform(&service, &operator, &query, &body).await?)
 }
-
-/// The largest body of an admin request, in bytes.
-#[derive(Debug, Clone, Copy)]
-pub struct BodyLimit(pub usize);
 
 fn method_not_allowed(offered: &[(Method, Operation<'_>)]) -> HttpResponse {
     let allowed: Vec<&str> = offered.iter().map(|(method, _)| method.as_str()).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
-use actix_web::web;
+use actix_web::{HttpRequest, web};
 use futures_util::StreamExt as _;
 use zeroize::Zeroizing;
 
@@ -13,7 +13,17 @@ use super::error::{LegionError, OAuthHttpError};
 use super::problem::Problem;
 use crate::oauth::error::OAuthError;
 
-/// The largest body at an OAuth, decision or Legion endpoint, in bytes.
+/// The largest body an application's routes take, in bytes; part of the application's data.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimit(pub usize);
+
+/// The limit at an OAuth, decision or Legion endpoint: the application's, or [`OAUTH_LIMIT`].
+#[must_use]
+pub fn oauth_limit(request: &HttpRequest) -> usize {
+    request.app_data::<web::Data<BodyLimit>>().map_or(OAUTH_LIMIT, |limit| limit.0)
+}
+
+/// The largest body at an OAuth, decision or Legion endpoint unless configured otherwise, in bytes.
 pub const OAUTH_LIMIT: usize = 16 * 1024;
 /// The largest body at an admin endpoint, in bytes.
 pub const ADMIN_LIMIT: usize = 256 * 1024;

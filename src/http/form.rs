@@ -48,14 +48,14 @@ impl Form {
     }
 }
 
-/// Reads the form of an OAuth request: refuses a query with parameters, another content type, a body past 16 KiB.
+/// Reads the form of an OAuth request: refuses a query with parameters, another content type, a body past its limit.
 ///
 /// # Errors
 /// `invalid_request` with the status that fits (400, 408, 413, 415); `invalid_target` for a repeated `resource`.
 pub async fn read(request: &HttpRequest, payload: web::Payload) -> Result<Form, OAuthHttpError> {
     refuse_query(request.query_string())?;
     check_content_type(request.headers())?;
-    let bytes = body::read(request.headers(), payload, body::OAUTH_LIMIT).await?;
+    let bytes = body::read(request.headers(), payload, body::oauth_limit(request)).await?;
     Ok(parse(&bytes)?)
 }
 

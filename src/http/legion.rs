@@ -31,7 +31,7 @@ pub async fn token(
     service: web::Data<Service>,
 ) -> Result<HttpResponse, LegionError> {
     // The body first: whoever takes his time over it must not be judged by what held when he began.
-    let body = body::read(request.headers(), payload, body::OAUTH_LIMIT).await?;
+    let body = body::read(request.headers(), payload, body::oauth_limit(&request)).await?;
     let caller = caller(&request, &service).await?;
     let malformed = |message: &'static str| LegionError::new(StatusCode::BAD_REQUEST, message);
     let Body { role_name, expiration_date } = if body.iter().all(u8::is_ascii_whitespace) {

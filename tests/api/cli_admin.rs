@@ -153,12 +153,28 @@ async fn deployments_are_managed() {
 
 #[actix_web::test]
 async fn a_role_shows_who_may_call_what() {
-    let fake = Fake::start()
-        .on("GET /admin/v1/deployments?limit=100", 200, json!({ "items": [{ "id": "m1", "role": "fraud" }] }))
-        .on("GET /admin/v1/clients?limit=100", 200, json!({ "items": [client("a"), client("b")] }));
+    let fraud = json!({
+        "role": "fraud", "deployments": ["m1"], "clients": ["a", "b"], "deployment_count": 1, "client_count": 7,
+        "last_issued_at": "2026-11-21T20:00:00Z", "watched_since": "2026-11-20T20:00:00Z", "remarks": [],
+    });
+    let spam = json!({
+        "role": "spam", "deployments": [], "clients": [], "deployment_count": 0, "client_count": 0,
+        "watched_since": "2026-11-20T20:00:00Z", "remarks": ["no deployment uses it", "nobody may call it"],
+    });
+    let fake = Fake::start().on("GET /admin/v1/roles?limit=100", 200, json!({ "items": [fraud, spam] })).on(
+        "GET /admin/v1/roles/spam",
+        200,
+        spam,
+    );
     let run = fake.operator("role list").await;
-    assert_eq!(run.out, "ROLE   DEPLOYMENTS  CLIENTS\nfraud  m1           a, b\nspam   -            a, b\n");
-    assert_eq!(fake.operator("role show spam --json").await.json()["clients"], json!(["a", "b"]));
+    assert_eq!(
+        run.out,
+        "ROLE   DEPLOYMENTS  CLIENTS          LAST ISSUED           REMARKS\n\
+         fraud  m1           a, b and 5 more  2026-11-21T20:00:00Z  -\n\
+         spam   -            -                -                     no deployment uses it, nobody may call it\n"
+    );
+    assert!(fake.operator("role show spam").await.out.contains("not since 2026-11-20T20:00:00Z"));
+    assert_eq!(fake.operator("role show spam --json").await.json()["role"], "spam");
     assert_eq!(fake.operator("role show nobody").await.code, 1);
 }
 

@@ -9,11 +9,11 @@ const PHC: &str = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$";
 
 fn phc_of(secret: &str) -> String {
     use argon2::{Algorithm, Argon2, Params, Version};
+    use base64::Engine as _;
     let mut out = [0; 32];
     let params = Params::new(8, 1, 1, Some(32)).unwrap();
     let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     argon.hash_password_into(secret.as_bytes(), b"somesaltsomesalt", &mut out).unwrap();
-    use base64::Engine as _;
     format!("{PHC}{}", base64::engine::general_purpose::STANDARD_NO_PAD.encode(out))
 }
 
@@ -65,6 +65,19 @@ async fn two_secrets_live_side_by_side_and_a_third_is_refused() {
     edi.admin("POST", "clients/svc/secrets", &Value::Null).await.assert(201);
     let listed = edi.admin("GET", "clients/svc/secrets", &Value::Null).await.assert(200).json();
     assert_eq!(listed["items"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn of_many_secrets_added_at_once_one_fits() {
+    let edi = TestEdi::new().await;
+    edi.register("svc", &["a"]).await;
+    let token = edi.admin_token(&edi.operator(), "edi:admin").await;
+    let body = json!({});
+    let adds = (0..6).map(|_| edi.admin_with(&token, "POST", "clients/svc/secrets", &body));
+    let mut statuses: Vec<u16> =
+        futures_util::future::join_all(adds).await.into_iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409, 409, 409, 409, 409]);
 }
 
 #[tokio::test]

@@ -7,13 +7,21 @@
     reason = "a test's helpers end the test as its own lines do"
 )]
 
+mod admin_access;
+mod admin_records;
+mod admin_rights;
+mod architecture;
 mod cli_admin;
 mod cli_program;
+mod cli_real;
 mod cli_token;
 mod client_secrets;
+mod discovery;
+mod first_start;
 mod introspection;
 mod late_changes;
 mod revocation;
+mod staleness;
 mod support;
 mod token_answers;
 mod token_refusals;

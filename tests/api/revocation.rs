@@ -107,6 +107,18 @@ async fn a_bulk_revocation_covers_two_more_seconds_in_which_nothing_is_issued() 
 }
 
 #[tokio::test]
+async fn revoking_a_role_stops_only_tokens_that_would_hold_it() {
+    let edi = TestEdi::new().await;
+    let svc = edi.register("svc", &["a", "b"]).await;
+    let (a, b) = (edi.token(&svc, &[("scope", "a")]).await, edi.token(&svc, &[("scope", "b")]).await);
+    edi.admin("POST", "revocations", &json!({ "kind": "role", "id": "a" })).await.assert(201);
+    assert!(!edi.is_active(&svc, &a).await && edi.is_active(&svc, &b).await);
+    edi.request_token(&svc, &[("scope", "a")]).await.assert_refused(503, "temporarily_unavailable");
+    edi.request_token(&svc, &[]).await.assert_refused(503, "temporarily_unavailable");
+    edi.token(&svc, &[("scope", "b")]).await;
+}
+
+#[tokio::test]
 async fn retry_after_is_long_enough() {
     let edi = TestEdi::new().await;
     let svc = edi.register("svc", &["a"]).await;

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ pub(crate) struct Setup {
     clock: Arc<ManualClock>,
     store: Option<Arc<MemoryStore>>,
     flags: Vec<(&'static str, String)>,
+    starts: AtomicU64,
 }
 
 impl Setup {
@@ -50,7 +52,13 @@ impl Setup {
     }
 
     fn on_disk_with(clock: Arc<ManualClock>) -> Self {
-        Self { folder: Arc::new(TempDir::new().unwrap()), clock, store: None, flags: Vec::new() }
+        Self {
+            folder: Arc::new(TempDir::new().unwrap()),
+            clock,
+            store: None,
+            flags: Vec::new(),
+            starts: AtomicU64::new(0),
+        }
     }
 
     /// Sets a configuration key.
@@ -63,6 +71,11 @@ impl Setup {
     /// A file in its folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Its store with the switches that make it fail.
+    pub(crate) fn memory(&self) -> &MemoryStore {
+        self.store.as_ref().unwrap()
     }
 
     /// Starts it, or says why not.
@@ -84,7 +97,9 @@ impl Setup {
         flags.extend(self.flags.iter().cloned());
         let sources = Sources { file: Some(empty), flags, ..Sources::default() };
         let config = config::load(&sources).unwrap_or_else(|problems| panic!("{problems:?}"));
-        let ambient = Ambient { clock: Arc::clone(&self.clock) as _, entropy: SeededEntropy::new(7) };
+        // No two starts of one setup draw the same.
+        let seed = self.starts.fetch_add(1, Ordering::Relaxed) + 7;
+        let ambient = Ambient { clock: Arc::clone(&self.clock) as _, entropy: SeededEntropy::new(seed) };
         let store = self.store.clone();
         let running = RUNTIME.spawn(async move {
             match store {

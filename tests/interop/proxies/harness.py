@@ -9,6 +9,7 @@ to `battery`. Everything happens on loopback; only processes started here are en
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import hashlib
 import http.client
 import json
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -38,6 +40,9 @@ HOST = "models.example.com"
 PATH = "/model/fraud/predict"
 ROLE = "fraud-scoring"
 AUDIENCE = "model-prediction-api"
+
+#: Role names of the greatest length, 63 characters (Kubernetes' label values).
+LONG_ROLES = [f"team-{number:02}-".ljust(62, "x") + "z" for number in range(20)]
 
 #: A caller's lies carry this word; the model must never see it.
 LIE = "spoofed"
@@ -139,7 +144,9 @@ class World:
     - `fraud-caller` holds `fraud-scoring` and may also name the audience `other-api`;
     - `other-caller` holds `other` (its deployment answers at /model/other/);
     - `short-lived` holds `fraud-scoring`, its tokens live for 10 seconds;
-    - `both-caller` holds `fraud-scoring` and `third`.
+    - `both-caller` holds `fraud-scoring` and `third`;
+    - `many-roles` holds `fraud-scoring` and twenty roles with the longest names there are;
+    - `auditor` holds the admin scope `edi:read` and `fraud-scoring`.
 
     Deployments: `fraud` (role fraud-scoring, models.example.com/model/fraud/) and `other` (role other, /model/other/),
     both of the default audience. Use as a context manager.
@@ -181,6 +188,8 @@ class World:
             "fraud-caller": ["--role", ROLE, "--audience", "other-api"],
             "other-caller": ["--role", "other"],
             "both-caller": ["--role", ROLE, "--role", "third"],
+            "many-roles": ["--role", ROLE, *(part for role in LONG_ROLES for part in ("--role", role))],
+            "auditor": ["--role", ROLE, "--scope", "edi:read"],
             "short-lived": ["--role", ROLE, "--lifetime", "10s"],
         }.items():
             self.secrets[client] = self.cli("client", "create", client, *options)["client_secret"]
@@ -238,9 +247,11 @@ class World:
         """edi is back, with what it stored."""
         self.server = self._serve()
 
-    def render(self, config: Path | str, replace: dict[str, object]) -> Path:
+    def render(self, config: Path | str, replace: dict[str, object], name: str | None = None) -> Path:
         """Copies a configuration of `config/proxies/` (a path in there) into the world's folder and replaces addresses,
-        ports, URLs and paths in it, nothing else: each key must occur, and neither side may hold more than one word."""
+        ports, URLs and paths in it, nothing else: each key must occur, and neither side may hold more than one word. The
+        copy keeps its name unless
+        `name` is given."""
         source = CONFIG / config
         text = source.read_text()
         for old in sorted(replace, key=len, reverse=True):
@@ -249,7 +260,7 @@ class World:
             # A number or name alone, not a part of a longer one.
             text, found = re.subn(rf"(?<![\w.]){re.escape(old)}(?!\w)", new.replace("\\", "\\\\"), text)
             expect(found, f"{source.name} does not mention {old}")
-        rendered = self.folder / source.name
+        rendered = self.folder / (name or source.name)
         rendered.write_text(text)
         return rendered
 
@@ -258,7 +269,7 @@ class World:
     def cli(self, *arguments: str, stdin: str | None = None) -> dict:
         """Runs the command line as the operator; its JSON."""
         done = subprocess.run(
-            [self.edi, *arguments, "--json"],
+            [self.edi, "--json", *arguments],
             cwd=self.folder,
             env=os.environ | {"EDI_CREDENTIALS": str(self.folder / "keys" / "operator.json")},
             input=stdin if stdin is not None else "",
@@ -338,7 +349,7 @@ class World:
     def revoke_key(self) -> str:
         """Revokes the key that signs, as after a leak; its kid."""
         kid = self._kid()
-        self.cli("revoke", f"--key={kid}", "--yes")  # A kid may begin with a hyphen.
+        self.cli("key", "revoke", "--yes", "--", kid)  # A kid may begin with a hyphen.
         return kid
 
     def _kid(self) -> str:
@@ -395,7 +406,9 @@ class Target:
     - `identity`: headers that the model gets from the program, and the values they must have for `both-caller`'s token
       (a callable gets the claims);
     - `unauthenticated`: the status for a call without a usable token;
-    - `keeps_token`: the token itself reaches the model.
+    - `keeps_token`: the token itself reaches the model;
+    - `relearn`: makes the program fetch the key set now, as the end of its cache's time would; for programs that do not
+      fetch it for an unknown key.
     """
 
     program: str
@@ -409,6 +422,7 @@ class Target:
     challenge: bool = True
     identity: dict[str, Callable[[dict], str]] = field(default_factory=dict)
     keeps_token: bool = False
+    relearn: Callable[[], None] | None = None
     log: Program | None = None
 
 
@@ -612,6 +626,24 @@ def _several_roles(caller: Caller) -> None:
     token = caller.world.token("both-caller")
     answer = caller.call(token)
     passes(answer, "a token with two roles")
+    _identity(caller, answer, token)
+
+
+def _many_roles(caller: Caller) -> None:
+    """A token of five kilobytes."""
+    token = caller.world.token("many-roles")
+    answer = caller.call(token)
+    passes(answer, f"a token of {len(token)} bytes")
+    _identity(caller, answer, token)
+
+
+def _operator(caller: Caller) -> None:
+    """A token with an admin scope has edi for its audience, and no roles, whatever its client holds."""
+    refused(caller.call(caller.world.token("auditor", scope="edi:read")), (401, 403), "an operator's token")
+    passes(caller.call(caller.world.token("auditor")), "the same client's token for the model")
+
+
+def _identity(caller: Caller, answer: Answer, token: str) -> None:
     claims = parts(token)[1]
     for name, value in caller.target.identity.items():
         saw, wanted = answer.model_header(name), value(claims)
@@ -705,10 +737,7 @@ def _lies(caller: Caller) -> None:
         expect(answer.model["target"] == PATH, f"the model saw {answer.model['target']}")
         lies = [f"{name}: {value}" for name, value in answer.model["headers"] if LIE in value.lower()]
         expect(not lies, f"the model believed {'; '.join(lies)}")
-        claims = parts(token)[1]
-        for name, value in target.identity.items():
-            saw = answer.model_header(name)
-            expect(saw == value(claims), f"the model saw {name}: {saw}, not {value(claims)}")
+        _identity(caller, answer, token)
 
 
 def _doubled(caller: Caller) -> None:
@@ -770,6 +799,54 @@ def _connection(caller: Caller) -> None:
     passes(answers[3], "a good call after bad ones")
 
 
+def _hidden(caller: Caller) -> None:
+    """A body that looks like a second request, framed so that two programs could disagree where it begins."""
+    good = caller.world.token()
+    inner = f"GET /model/other/predict HTTP/1.1\r\nHost: {HOST}\r\nX-Auth-Request-User: {LIE}\r\n\r\n"
+    head = f"POST {PATH} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {good}\r\n"
+    for framing in (
+        f"Content-Length: {len(inner) + 5}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        f"Transfer-Encoding: chunked\r\nContent-Length: {len(inner) + 5}\r\n\r\n0\r\n\r\n",
+        "Content-Length: 0\r\nTransfer-Encoding: xchunked\r\n\r\n",
+        f"Transfer-Encoding: \tchunked\r\nContent-Length: {len(inner) + 5}\r\n\r\n0\r\n\r\n",
+        f"Content-Length: 0\r\nContent-Length: {len(inner)}\r\n\r\n",
+    ):
+        before = len(caller.world.model.seen)
+        caller.raw((head + framing + inner).encode())
+        time.sleep(0.05)
+        seen = [got["target"] for got in caller.world.model.seen[before:]]
+        expect(all(target == PATH for target in seen), f"with {framing!r} the model saw {seen}")
+
+
+def _together(caller: Caller) -> None:
+    """Good and bad calls side by side: nobody gets another's answer or name."""
+    world, user = caller.world, caller.target.identity.get("X-Auth-Request-User") and "X-Auth-Request-User"
+    kinds = [(world.token("fraud-caller"), 200), (world.token("both-caller"), 200), (world.token("other-caller"), 403)]
+
+    def one(number: int) -> str | None:
+        token, status = kinds[number % len(kinds)]
+        connection = http.client.HTTPConnection("127.0.0.1", caller.target.port, timeout=30)
+        try:
+            connection.request("GET", f"{PATH}?n={number}", headers={"Host": HOST, "Authorization": f"Bearer {token}"})
+            answer = connection.getresponse()
+            body = answer.read()
+        finally:
+            connection.close()
+        if answer.status != status:
+            return f"call {number}: {answer.status}, not {status}"
+        if status == 200:
+            model = json.loads(body)
+            if model["target"] != f"{PATH}?n={number}":
+                return f"call {number} got the answer to {model['target']}"
+            if user and _joined(model["headers"], user) != parts(token)[1]["sub"]:
+                return f"call {number} went by the name of {_joined(model['headers'], user)}"
+        return None
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        wrong = [trouble for trouble in pool.map(one, range(240)) if trouble]
+    expect(not wrong, "; ".join(wrong[:3]))
+
+
 def _rotated(caller: Caller) -> None:
     before = caller.world.token()
     passes(caller.call(before))
@@ -781,11 +858,15 @@ def _rotated(caller: Caller) -> None:
 
 
 def _key_revoked(caller: Caller) -> None:
+    if caller.target.relearn:
+        caller.target.relearn()  # The standby was published after the rotation just now.
     before = caller.world.token()
     passes(caller.call(before))
     caller.world.revoke_key()
     passes(caller.call(caller.world.token()), "a token of the standby key, at once")
-    if caller.target.asks_edi:
+    if caller.target.relearn:
+        caller.target.relearn()
+    if caller.target.asks_edi or caller.target.relearn:
         refused(caller.call(before), (401,), "a token of the revoked key")
 
 
@@ -816,6 +897,8 @@ CASES = (
     Case("a token counts in the header alone", _elsewhere),
     Case("another role is 403", _wrong_role),
     Case("one of several roles is enough", _several_roles),
+    Case("a long token passes", _many_roles),
+    Case("an operator's token opens no model", _operator),
     Case("the token stays with the proxy", _no_token_at_model),
     Case("another audience is refused", _wrong_audience),
     Case("forgeries are refused", _forged),
@@ -828,6 +911,8 @@ CASES = (
     Case("a token opens no other path", _other_paths),
     Case("a foreign host gains nothing", _other_host),
     Case("a connection lends no authority", _connection),
+    Case("a request hidden in a body stays there", _hidden),
+    Case("calls side by side are kept apart", _together),
     Case("an expired token is refused", _expired),
 )
 

@@ -20,12 +20,17 @@ def debian(package: str, name: str) -> str:
     try:
         return program(name)
     except Missing:
-        quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        if shutil.which("apt-get") is None:
-            raise
-        _run(["apt-get", "update", "-q"], quiet)
-        _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", package], quiet)
+        debian_package(package)
         return program(name)
+
+
+def debian_package(package: str) -> None:
+    """Installs a package that carries no program, such as a module."""
+    quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    if shutil.which("apt-get") is None:
+        raise Missing(f"{package}: no apt-get to install it with")
+    _run(["apt-get", "update", "-q"], quiet)
+    _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", package], quiet)
 
 
 def wheel(tools: Path, package: str, version: str, inside: str) -> str:

