@@ -166,7 +166,7 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     client.secrets.push(secret);
     let revision = clients::create(&*service.store, &service.ambient, &client, &operator.by(service)).await?;
     audit::changed(&operator.client_id, "client.create", client.client_id.as_str());
-    service.settled(revision).await.map_err(AdminError::unsettled)?;
+    service.settled(revision).await?;
     Ok(Created { view: client.into(), client_secret: shown })
 }
 
@@ -325,7 +325,7 @@ async fn change(
         })
         .await?;
     audit::changed(&operator.client_id, action, id.as_str());
-    service.settled(revision).await.map_err(AdminError::unsettled)?;
+    service.settled(revision).await?;
     Ok(client)
 }
 

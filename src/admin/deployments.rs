@@ -68,7 +68,7 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     });
     let (_, revision) = change.await?;
     audit::changed(&operator.client_id, "deployment.create", id.as_str());
-    service.settled(revision).await.map_err(AdminError::unsettled)?;
+    service.settled(revision).await?;
     Ok(deployment.into())
 }
 
@@ -136,7 +136,7 @@ pub async fn update(
     });
     let (deployment, revision) = change.await?;
     audit::changed(&operator.client_id, "deployment.update", id.as_str());
-    service.settled(revision).await.map_err(AdminError::unsettled)?;
+    service.settled(revision).await?;
     deployment.map(Into::into).ok_or_else(not_found)
 }
 
@@ -153,7 +153,7 @@ pub async fn delete(service: &Service, operator: &Operator, id: &str) -> Result<
     });
     let (_, revision) = change.await?;
     audit::changed(&operator.client_id, "deployment.delete", id.as_str());
-    service.settled(revision).await.map_err(AdminError::unsettled)?;
+    service.settled(revision).await?;
     Ok(())
 }
 

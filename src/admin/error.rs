@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::model::scope::AdminScope;
 use crate::oauth::error::OAuthError;
+use crate::oauth::service::Unsettled;
 use crate::store::collections::clients::ChangeError;
 use crate::store::tx::TxError;
 use crate::store::{CommitError, StoreError};
@@ -57,12 +58,6 @@ impl AdminError {
     pub fn field(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldError { field: field.into(), detail: detail.into() }])
     }
-
-    /// A change that was written and did not show its effect in time: nobody must be told that nothing was changed.
-    #[must_use]
-    pub fn unsettled(error: OAuthError) -> Self {
-        Self::Unavailable { unknown: true, reason: error.reason.into_owned() }
-    }
 }
 
 impl From<StoreError> for AdminError {
@@ -83,6 +78,12 @@ impl From<TxError> for AdminError {
 impl From<OAuthError> for AdminError {
     fn from(error: OAuthError) -> Self {
         Self::Unavailable { unknown: false, reason: error.reason.into_owned() }
+    }
+}
+
+impl From<Unsettled> for AdminError {
+    fn from(unsettled: Unsettled) -> Self {
+        Self::Unavailable { unknown: true, reason: unsettled.to_string() }
     }
 }
 

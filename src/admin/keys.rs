@@ -96,7 +96,7 @@ pub async fn rotate(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     let done = rotation::rotate(service, algorithm, false).await?;
     let Some((promotion, revision)) = done else { return Err(AdminError::Conflict("nothing to rotate".into())) };
     audit::changed(&operator.client_id, "key.rotate", promotion.kid.as_str());
-    service.settled(revision).await.map_err(AdminError::unsettled)?;
+    service.settled(revision).await?;
     let Promotion { kid, signs_from, old, old_trusted_until, pending } = promotion;
     Ok(RotationView { kid, algorithm, signs_from, old, old_trusted_until, pending })
 }
@@ -137,7 +137,7 @@ pub async fn revoke(
     let believed = service.now().plus(service.longest_lifetime());
     let (emergency, revision) = rotation::revoke(service, &kid, reach).await?;
     audit::changed(&operator.client_id, "key.revoke", kid.as_str());
-    service.settled(revision).await.map_err(AdminError::unsettled)?;
+    service.settled(revision).await?;
     let Emergency { revoked, promoted, published_for, added } = emergency;
     let published_for = published_for.map(|length| length.as_secs());
     Ok(EmergencyView { revoked, promoted, published_for, added, believed_offline_until: believed })

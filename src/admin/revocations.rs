@@ -107,7 +107,7 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     };
     let (written, revision) = revocations::add(&*service.store, &service.ambient, &subject, &revocation).await?;
     audit::changed(&operator.client_id, "revocation.create", &subject.to_string());
-    service.settled(revision).await.map_err(AdminError::unsettled)?;
+    service.settled(revision).await?;
     Ok((subject, written).into())
 }
 

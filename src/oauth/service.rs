@@ -143,6 +143,17 @@ pub enum OpenError {
     Threads(#[from] std::io::Error),
 }
 
+/// The commit happened, but memory did not hear of it in time: its effect here is yet to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("written, but a mirror did not hear of it in time")]
+pub struct Unsettled;
+
+impl From<Unsettled> for OAuthError {
+    fn from(unsettled: Unsettled) -> Self {
+        Self::unavailable(1, unsettled.to_string())
+    }
+}
+
 /// Everything an endpoint needs.
 pub struct Service {
     /// What the configuration settles.
@@ -268,8 +279,8 @@ impl Service {
     ///
     /// # Errors
     /// When the store stopped telling. The commit stands all the same: say so, or that the outcome is unknown.
-    pub async fn settled(&self, revision: Revision) -> Result<(), OAuthError> {
-        let lagging = |_| OAuthError::unavailable(1, "written, but a mirror did not hear of it in time");
+    pub async fn settled(&self, revision: Revision) -> Result<(), Unsettled> {
+        let lagging = |_| Unsettled;
         self.clients.passed(revision).await.map_err(lagging)?;
         self.deployments.passed(revision).await.map_err(lagging)?;
         self.revocations.passed(revision).await.map_err(lagging)?;

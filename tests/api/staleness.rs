@@ -66,6 +66,28 @@ async fn a_change_that_memory_did_not_hear_of_is_not_called_done() {
 }
 
 #[tokio::test]
+async fn an_operators_change_that_memory_did_not_hear_of_is_not_called_undone_either() {
+    let edi = TestEdi::new().await;
+    let svc = edi.register("svc", &["a"]).await;
+    let admin = edi.admin_token(&edi.operator(), "edi:admin").await;
+    let before = edi.revision().await;
+    edi.memory().stall_watches(true);
+    let body = json!({ "state": "disabled" });
+    let answer = edi.admin_with(&admin, "PATCH", "clients/svc", &body).await;
+    let problem = answer.assert_problem(503);
+    assert_ne!(edi.revision().await, before, "it was written");
+    assert!(problem["detail"].as_str().unwrap().contains("unknown whether"), "RFC 9110 §15.6.4: {answer}");
+    edi.memory().stall_watches(false);
+    for _ in 0..100 {
+        if edi.request_token(&svc, &[]).await.status == 401 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    edi.request_token(&svc, &[]).await.assert_refused(401, "invalid_client");
+}
+
+#[tokio::test]
 async fn a_store_that_takes_no_writes_changes_nothing_and_says_so() {
     let edi = TestEdi::new().await;
     let svc = edi.register("svc", &["a"]).await;
