@@ -2,8 +2,9 @@
 //!
 //! A fill registers its key, reads, and reads again if a change arrived meanwhile, so that what is kept is never older
 //! than what the watch has already reported. That a key is absent is remembered too, in a share of its own: whoever
-//! asks for made-up names does not push out the entries in use. When the watch is lost everything is dropped, and
-//! nothing is kept until a new one stands. Knows nothing of what the values mean.
+//! asks for made-up names does not push out the entries in use. When the watch is lost nothing more is kept, and once
+//! a new one stands everything is dropped; until then the cache answers with what it holds and is no longer heard of,
+//! so that whoever reads it can judge how stale it is. Knows nothing of what the values mean.
 
 mod clock;
 
@@ -201,13 +202,13 @@ impl<T: Send + Sync + 'static> Shared<T> {
         loop {
             self.follow(&mut *changes).await;
             tracing::info!(%prefix, "changes were missed; the cache starts anew");
-            self.table_mut().clear();
+            self.table_mut().since = None;
             let mut backoff = Backoff::new();
             loop {
                 match watch(&*self.store, &prefix).await {
                     Ok((since, watch)) => {
                         changes = watch;
-                        self.table_mut().since = Some(since);
+                        self.table_mut().start_anew(since);
                         self.progress.reached(since);
                         break;
                     }
@@ -269,10 +270,11 @@ enum News<T> {
 }
 
 impl<T> Table<T> {
-    fn clear(&mut self) {
+    /// Drops everything: it may be older than where the new watch starts.
+    fn start_anew(&mut self, since: Revision) {
         self.present.clear();
         self.absent.clear();
-        self.since = None;
+        self.since = Some(since);
     }
 
     /// Puts what a fill found.
