@@ -1,0 +1,143 @@
+//! What is measured, and how long.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// Runs edi and a limit server in alternating rounds and compares them.
+#[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[command(name = "cargo bench --bench load --")]
+pub(crate) struct Args {
+    /// What to measure [default: everything but memory and big-store]
+    #[arg(value_enum)]
+    work: Vec<Work>,
+    /// Check that everything works, in seconds; the figures mean nothing
+    #[arg(long)]
+    pub(crate) smoke: bool,
+    /// Fewer and shorter rounds
+    #[arg(long, conflicts_with = "smoke")]
+    quick: bool,
+    /// Rounds of each kind of work
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Connections that are kept busy
+    #[arg(long, default_value_t = 32)]
+    pub(crate) connections: usize,
+    /// Another edi than the one cargo has just built
+    #[arg(long, value_name = "BINARY")]
+    edi: Option<PathBuf>,
+    /// Let the system place server and load, instead of giving each a core
+    #[arg(long)]
+    pub(crate) unpinned: bool,
+    /// How many tokens `memory` issues
+    #[arg(long, default_value_t = 1_000_000)]
+    tokens: usize,
+    /// How many clients and how many revocations `big-store` writes
+    #[arg(long, default_value_t = 1_000_000)]
+    records: usize,
+    /// Also write the figures here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// The other process: serves until its standard input ends.
+    #[arg(long, hide = true)]
+    pub(crate) limit_server: bool,
+    /// What cargo adds.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Work {
+    /// A token by Basic, ES256
+    Issue,
+    /// A token by Basic, RS256
+    IssueRs256,
+    /// A token by Basic, `EdDSA`
+    IssueEddsa,
+    /// Introspection of an own token
+    Introspect,
+    /// `/authz?role=` with a token that was seen before
+    AuthzHot,
+    /// `/authz?role=` with a token never seen before
+    AuthzCold,
+    /// The JWKS, whole
+    Jwks,
+    /// The JWKS, unchanged since (304)
+    Jwks304,
+    /// Revocation of an own token, durable; each request another token
+    Revoke,
+    /// Resident memory from 10,000 issued tokens to 1,000,000
+    Memory,
+    /// Opening a store of 1,000,000 clients and as many revocations, and issuing from it
+    BigStore,
+}
+
+impl Work {
+    /// Whether it has no rounds against the limit server.
+    pub(crate) fn stands_alone(self) -> bool {
+        matches!(self, Self::Memory | Self::BigStore)
+    }
+}
+
+impl Args {
+    /// What was asked for.
+    pub(crate) fn asked(&self) -> Vec<Work> {
+        if !self.work.is_empty() {
+            return self.work.clone();
+        }
+        let all = Work::value_variants().iter().copied();
+        // The smoke run shows that those work, too.
+        all.filter(|work| self.smoke || !work.stands_alone()).collect()
+    }
+
+    /// How many rounds each kind of work has.
+    pub(crate) fn rounds(&self) -> usize {
+        self.rounds.unwrap_or(if self.smoke {
+            1
+        } else if self.quick {
+            5
+        } else {
+            11
+        })
+    }
+
+    /// How long a round lasts where its requests are all the same.
+    pub(crate) fn round(&self) -> Duration {
+        Duration::from_millis(if self.smoke {
+            100
+        } else if self.quick {
+            500
+        } else {
+            1000
+        })
+    }
+
+    /// How many requests a round has where each is another one.
+    pub(crate) fn each(&self) -> usize {
+        if self.smoke {
+            200
+        } else if self.quick {
+            4000
+        } else {
+            8000
+        }
+    }
+
+    /// How many tokens the memory run issues: before the first reading, and in all.
+    pub(crate) fn tokens(&self) -> (usize, usize) {
+        if self.smoke { (1000, 3000) } else { (10_000, self.tokens) }
+    }
+
+    /// How many records of each kind the big store has.
+    pub(crate) fn records(&self) -> usize {
+        if self.smoke { 2000 } else { self.records }
+    }
+
+    /// The program under test.
+    pub(crate) fn edi(&self) -> PathBuf {
+        self.edi.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_edi").into())
+    }
+}
