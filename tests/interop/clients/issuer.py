@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import random
 import socket
 import subprocess
 import time
@@ -14,10 +15,22 @@ ROLE = "fraud-scoring"
 AUDIENCE = "model-prediction-api"
 
 
+GIVEN = set()
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A free port that is not given twice, below those that systems lend to outgoing connections: one of these may be
+    taken by the time a server binds it."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in GIVEN:
+            GIVEN.add(port)
+            return port
 
 
 class Issuer:
