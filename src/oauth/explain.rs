@@ -3,11 +3,12 @@
 //!
 //! The rules are those of [`super::verify`]; here they do not stop at the first failure.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use super::access_token::{Ancestor, Claims};
 use super::service::Service;
-use crate::config::span;
 use crate::keys::jws::Jws;
 use crate::keys::verifier::Verifier;
 use crate::model::algorithm::Algorithm;
@@ -211,9 +212,9 @@ impl<'a> Reading<'a> {
         };
         let (at, now) = (Timestamp::from_secs(exp), self.now);
         if now.secs() >= exp {
-            fails(format!("expired at {at}, {} ago", span(now.since(at))))
+            fails(format!("expired at {at}, {} ago", words(now.since(at))))
         } else {
-            holds(format!("expires at {at}, in {}", span(at.since(now))))
+            holds(format!("expires at {at}, in {}", words(at.since(now))))
         }
     }
 
@@ -269,6 +270,11 @@ impl<'a> Reading<'a> {
     fn text(&self, claim: &str) -> Option<&str> {
         self.payload.get(claim)?.as_str()
     }
+}
+
+/// A span in words, in whole seconds.
+fn words(span: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(span.as_secs())).to_string()
 }
 
 /// A text of the token, cut.

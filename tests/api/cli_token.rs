@@ -110,6 +110,9 @@ async fn inspection_gives_the_verdict_of_a_verifier() {
     let (jwk, good) = key_and_token(&fake, |_| {});
     let (_, old) = key_and_token(&fake, |claims| claims["exp"] = json!(1_700_000_900));
     let (_, foreign) = key_and_token(&fake, |claims| claims["iss"] = json!("https://evil.example"));
+    // Other claims under the good token's signature.
+    let (_, another) = key_and_token(&fake, |claims| claims["jti"] = json!("k"));
+    let forged = format!("{}.{}", another.rsplit_once('.').unwrap().0, good.rsplit_once('.').unwrap().1);
     let fake = fake.on("GET /keys", 200, json!({ "keys": [jwk] }));
     let line = format!("token inspect - --issuer {} --audience", fake.url);
     for (token, audience, code, text) in [
@@ -118,7 +121,7 @@ async fn inspection_gives_the_verdict_of_a_verifier() {
         (good.clone(), "other", 1, "  - its audience (aud) is models, not other"),
         (old, "models", 1, "  - it expired "),
         (foreign, "models", 1, "  - its issuer (iss) is https://evil.example, not http://127.0.0.1"),
-        (format!("{}AA", &good[..good.len() - 2]), "models", 1, "  - its signature is wrong"),
+        (forged, "models", 1, "  - its signature is wrong"),
     ] {
         let run = fake.run(Program::new().stdin(&token), &format!("{line} {audience}")).await;
         assert_eq!(run.code, code, "{text}: {run:?}");

@@ -12,6 +12,7 @@ mod admin_records;
 mod admin_rights;
 mod architecture;
 mod cli_admin;
+mod cli_deployments;
 mod cli_program;
 mod cli_real;
 mod cli_token;
