@@ -56,7 +56,8 @@ def go(tools: Path, module: str, version: str, name: str) -> str:
     if not built.exists():
         if shutil.which("go") is None:
             raise Missing(f"{name}: no Go to build it with")
-        _run(["go", "install", f"{module}@{version}"], os.environ | {"GOBIN": str(folder), "GOFLAGS": "-buildvcs=false"})
+        environment = os.environ | {"GOBIN": str(folder), "GOFLAGS": "-buildvcs=false"}
+        _run(["go", "install", f"{module}@{version}"], environment)
     return program(name, str(built))
 
 

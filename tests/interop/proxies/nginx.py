@@ -72,7 +72,8 @@ def start(world: World, binary: str, site: Path, port: int) -> Program:
     world.folder.chmod(0o755)
     temp = world.folder / "temp"
     temp.mkdir(exist_ok=True)
-    paths = "\n".join(f"{kind}_temp_path {temp / kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    paths = "\n".join(f"{kind}_temp_path {temp / kind};" for kind in kinds)
     main = world.folder / "nginx.conf"
     main.write_text(
         f"daemon off;\npid {world.folder}/nginx.pid;\nworker_processes 2;\nevents {{}}\n"
