@@ -19,13 +19,15 @@ use crate::model::client::{
 };
 use crate::model::deployment::is_audience;
 use crate::model::id::{ClientId, SecretId};
+use crate::model::revocation::{Revocation, Subject};
 use crate::model::scope::{AdminScope, Role};
 use crate::model::time::{self, Timestamp};
 use crate::oauth::chosen_secret::{ChosenHash, MAX_CHOSEN, MIN_CHOSEN};
 use crate::oauth::service::Service;
 use crate::secret::Secret;
 use crate::store::Revision;
-use crate::store::collections::clients;
+use crate::store::collections::{By, clients, revocations};
+use crate::store::tx::TxError;
 
 /// The shortest lifetime a client may ask for, in seconds.
 const MIN_LIFETIME: u32 = 10;
@@ -315,18 +317,46 @@ async fn change(
     action: &'static str,
     mut rule: impl FnMut(&Client) -> Result<Option<Client>, AdminError>,
 ) -> Result<Client, AdminError> {
+    let by = operator.by(service);
+    let mut taken_away = Vec::new();
     let (client, revision): (Client, Revision) =
-        clients::change(&*service.store, &service.ambient, id, &operator.by(service), |before, _| {
+        clients::change(&*service.store, &service.ambient, id, &by, |before, _| {
             // Rights before content: a refusal tells nothing about what is there.
             may_change(operator, Some(before), Some(before))?;
             let after = rule(before)?;
             may_change(operator, Some(before), after.as_ref())?;
+            taken_away = clients::taken_away(before, after.as_ref());
             Ok::<_, AdminError>(after)
         })
         .await?;
     audit::changed(&operator.client_id, action, id.as_str());
     service.settled(revision).await?;
+    revoke_what_was_issued_meanwhile(service, operator, &by, &taken_away).await?;
     Ok(client)
+}
+
+/// Until a change shows its effect, tokens are issued by what held before. The revocation that came with it reaches a
+/// little into the future; when the disk took longer, what was issued after that is revoked now.
+async fn revoke_what_was_issued_meanwhile(
+    service: &Service,
+    operator: &Operator,
+    by: &By,
+    taken_away: &[Subject],
+) -> Result<(), AdminError> {
+    let revocation = |by: &By| Revocation::bulk(by.now, by.longest_lifetime, by.actor.clone(), by.reason.clone());
+    let now = operator.by(service);
+    if taken_away.is_empty() || revocation(by).covers_iat >= Some(now.now.secs()) {
+        return Ok(());
+    }
+    for subject in taken_away {
+        let again = revocation(&now);
+        // The change itself stands: a failure from here on is an outcome to be looked at, never "nothing was changed".
+        let added = revocations::add(&*service.store, &service.ambient, subject, &again).await;
+        let unknown = |error: TxError| AdminError::Unavailable { unknown: true, reason: error.to_string() };
+        let (_, revision) = added.map_err(unknown)?;
+        service.settled(revision).await?;
+    }
+    Ok(())
 }
 
 /// Nobody grants an admin scope they lack; only `edi:admin` changes a client that holds one.

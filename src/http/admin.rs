@@ -248,8 +248,11 @@ pub async fn handle(
     };
     operation.permitted(&operator)?;
     let query = Query::parse(request.query_string())?;
+    let mut operator = operator;
     let body = if operation.takes_body() {
         let body = body::read(request.headers(), payload, limit.0).await?;
+        // Once more: a body can take its time, and a token that was revoked meanwhile changes nothing.
+        operator = authenticate(&service, bearer.as_ref().map(Secret::expose))?;
         if !body.is_empty() && !media_type_fits(&request) {
             let wrong = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE);
             return Err(wrong.detail("send JSON, with Content-Type: application/json"));

@@ -15,8 +15,8 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::error::InternalError;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{Error, HttpMessage as _, HttpResponse};
 
 use super::access_log::Line;
@@ -133,6 +133,7 @@ where
         let exchange = Rc::new(Exchange::new(id, address));
         let line = Line::begin(request.method(), request.path(), Rc::clone(&exchange));
         let dialect = listener.dialect(request.path());
+        let upgrade = request.head().upgrade();
         request.extensions_mut().insert(Rc::clone(&exchange));
         let state = if host::acceptable(request.headers()) {
             // A handler's future is only made here; it runs when polled. Routing runs at once, so both are guarded.
@@ -145,7 +146,7 @@ where
             response.extensions_mut().insert(Refusal("the Host header is missing, doubled or malformed".into()));
             State::Refused(Some(Box::new(request.into_response(response))))
         };
-        Answering { state, finish: Some(Finish { dialect, exchange, line }) }
+        Answering { state, finish: Some(Finish { dialect, exchange, line, upgrade }) }
     }
 }
 
@@ -202,6 +203,8 @@ struct Finish {
     dialect: Dialect,
     exchange: Rc<Exchange>,
     line: Line,
+    /// The caller offered another protocol.
+    upgrade: bool,
 }
 
 impl Finish {
@@ -224,6 +227,11 @@ impl Finish {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if self.upgrade {
+            // The offer is ignored (RFC 9110 §7.8), and the connection ends after this answer: actix-http would say
+            // `upgrade` of it and close it all the same.
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
         let bytes = match response.body().size() {
             BodySize::None => Some(0),
             BodySize::Sized(bytes) => Some(bytes),

@@ -35,6 +35,10 @@ pub enum NotActive {
     Revoked,
 }
 
+/// The longest token that is remembered, in bytes: what is remembered stays within some tens of MiB, however many roles
+/// tokens hold.
+const MAX_REMEMBERED: usize = 4 * 1024;
+
 /// Checks everything about a token but its audience and what it may do.
 ///
 /// # Errors
@@ -62,7 +66,9 @@ pub fn active_remembered(service: &Service, token: &str) -> Result<Arc<Claims>, 
     let (claims, algorithm) = authentic(service, token, now)?;
     let claims = Arc::new(claims);
     counts(service, &claims, now)?;
-    service.remembered.remember(digest, Known { claims: Arc::clone(&claims), algorithm });
+    if token.len() <= MAX_REMEMBERED {
+        service.remembered.remember(digest, Known { claims: Arc::clone(&claims), algorithm });
+    }
     Ok(claims)
 }
 

@@ -97,6 +97,68 @@ async fn legions_tokens_live_as_long_as_asked_and_allowed() {
 }
 
 #[tokio::test]
+async fn an_operator_who_is_disabled_while_the_body_is_awaited_changes_nothing() {
+    let edi = TestEdi::new().await;
+    let other = edi.register_admin("other", &["edi:admin"]).await;
+    let token = edi.admin_token(&other, "edi:admin").await;
+    let body = r#"{"client_id":"mine","admin_scopes":["edi:admin"]}"#;
+    let mut stream = TcpStream::connect(edi.admin).await.unwrap();
+    let head = format!(
+        "POST /admin/v1/clients HTTP/1.1\r\nhost: edi.test\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    edi.admin("PATCH", "clients/other", &json!({ "state": "disabled" })).await.assert(200);
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    edi.admin("GET", "clients/mine", &Value::Null).await.assert(404);
+}
+
+#[tokio::test]
+async fn what_is_issued_while_a_slow_disk_writes_the_end_of_a_right_is_revoked_with_it() {
+    let edi = TestEdi::new().await;
+    let svc = edi.register("svc", &["a", "b"]).await;
+    let reader = edi.register_admin("reader", &["edi:introspect"]).await;
+    for change in [json!({ "roles": ["b"] }), json!({ "state": "disabled" })] {
+        edi.token(&svc, &[("scope", "b")]).await;
+        let operator = edi.admin_token(&edi.operator(), "edi:admin").await;
+        edi.memory().stall_watches(true);
+        let changed = edi.admin_with(&operator, "PATCH", "clients/svc", &change);
+        let meanwhile = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            // Past what the revocation covers; its effect does not show yet.
+            edi.advance(10);
+            let role = if change.get("roles").is_some() { "a" } else { "b" };
+            let token = edi.token(&svc, &[("scope", role)]).await;
+            edi.memory().stall_watches(false);
+            token
+        };
+        let (changed, token) = tokio::join!(changed, meanwhile);
+        changed.assert(200);
+        assert!(!edi.is_active(&reader, &token).await, "{change}");
+        edi.advance(10);
+    }
+}
+
+#[tokio::test]
+async fn an_offer_of_another_protocol_is_ignored_with_manners() {
+    let edi = TestEdi::new().await;
+    let mut stream = TcpStream::connect(edi.public).await.unwrap();
+    let head = "GET /.well-known/jwks.json HTTP/1.1\r\nhost: edi.test\r\nconnection: Upgrade, HTTP2-Settings\r\n\
+                upgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("\r\nconnection: close"), "RFC 9110 §7.8: {answer}");
+    assert!(serde_json::from_str::<Value>(body).is_ok(), "{answer}");
+}
+
+#[tokio::test]
 async fn a_change_that_was_written_and_not_seen_in_time_is_not_called_undone() {
     let edi = TestEdi::new().await;
     let token = edi.admin_token(&edi.operator(), "edi:admin").await;

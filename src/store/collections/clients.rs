@@ -226,7 +226,8 @@ fn write_chosen_markers(tx: &mut Tx<'_>, before: Option<&Client>, after: Option<
 
 /// What must be revoked when `before` becomes `after`: the client when it is disabled, deleted or loses an admin scope,
 /// else each role that is taken away.
-fn taken_away(before: &Client, after: Option<&Client>) -> Vec<Subject> {
+#[must_use]
+pub fn taken_away(before: &Client, after: Option<&Client>) -> Vec<Subject> {
     let whole = vec![Subject::Client(before.client_id.clone())];
     let Some(after) = after else { return whole };
     let lost: Vec<&Role> = before.roles.difference(&after.roles).collect();
