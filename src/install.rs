@@ -12,16 +12,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::ambient::Ambient;
 use crate::keys::KeyError;
-use crate::keys::generate::NewKey;
 use crate::keys::master::{MasterKey, MasterKeyError};
 use crate::keys::private_file::{self, PrivateFileError, Staged};
 use crate::keys::secrets::{self, SecretKeys};
 use crate::model::algorithm::Algorithm;
 use crate::model::client::{AuthMethod, Client, SecretCheck, StoredSecret};
 use crate::model::id::ClientId;
-use crate::model::keyring::{FreshKey, Ring};
+use crate::model::keyring::Ring;
 use crate::model::scope::AdminScope;
 use crate::model::time::Timestamp;
+use crate::oauth::rotation::new_ring;
 use crate::store::collections::clients::{self, ChangeError};
 use crate::store::collections::installation::{self, Installation, Sealed};
 use crate::store::collections::{By, keyrings};
@@ -277,30 +277,6 @@ pub async fn add_missing_rings(
         keyrings::add(store, ambient, &ring).await?;
     }
     Ok(())
-}
-
-/// A ring whose first key signs from `now`, with its standby.
-async fn new_ring(
-    ambient: &Ambient,
-    master: &MasterKey,
-    algorithm: Algorithm,
-    max_ttl: u32,
-    now: Timestamp,
-) -> Result<Ring, InstallError> {
-    let first = fresh_key(ambient, master, algorithm).await?;
-    let standby = fresh_key(ambient, master, algorithm).await?;
-    Ok(Ring::start(algorithm, max_ttl, first, standby, now))
-}
-
-/// A new key pair, sealed. RSA takes its time, so it never runs on an async thread.
-///
-/// # Errors
-/// When none could be made.
-pub async fn fresh_key(ambient: &Ambient, master: &MasterKey, algorithm: Algorithm) -> Result<FreshKey, KeyError> {
-    let entropy = Arc::clone(&ambient.entropy);
-    let made = tokio::task::spawn_blocking(move || NewKey::generate(algorithm, &*entropy)).await;
-    let key = made.map_err(|_| KeyError::Generation)??;
-    Ok(key.seal(master, &*ambient.entropy))
 }
 
 fn operator_id() -> Result<ClientId, InstallError> {

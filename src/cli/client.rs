@@ -225,15 +225,17 @@ async fn create(it: Create, output: Output) -> Result<(), Failure> {
         }
     }
     output.line(facts(&rows))?;
-    let endpoint = api.issuer().endpoint("/oauth2/token");
+    // Admin scopes are never granted unasked.
+    let scope = match it.scopes.first() {
+        Some(scope) if view::text(&client, "roles").is_empty() => format!(" -d scope={scope}"),
+        _ => String::new(),
+    };
+    let endpoint = format!("-d grant_type=client_credentials{scope} {}", api.issuer().endpoint("/oauth2/token"));
     if secret.is_empty() {
-        output.note(format!(
-            "\nget a token (curl asks for the secret):\n  curl -u {} -d grant_type=client_credentials {endpoint}",
-            it.id
-        ));
+        output.note(format!("\nget a token (curl asks for the secret):\n  curl -u {} {endpoint}", it.id));
     } else {
         output.note("\nThe secret is shown once: edi keeps only what it needs to check it. Get a token with it:");
-        output.note(format!("  curl -u '{}:{secret}' -d grant_type=client_credentials {endpoint}", it.id));
+        output.note(format!("  curl -u '{}:{secret}' {endpoint}", it.id));
     }
     Ok(())
 }

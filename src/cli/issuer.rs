@@ -90,12 +90,24 @@ pub(super) async fn token(
     let pair = Secret::new(format!("{}:{}", encode(client_id), encode(client_secret.expose())));
     let mut form = url::form_urlencoded::Serializer::new(String::new());
     form.append_pair("grant_type", "client_credentials").extend_pairs(parameters);
-    let request = exchange::request(Method::POST, endpoint)?
-        .header("authorization", format!("Basic {}", STANDARD.encode(pair.expose())))
-        .header("content-type", "application/x-www-form-urlencoded")
-        .header("accept", "application/json")
-        .body(form.finish());
-    let answer = exchange::send(request, &format!("the issuer {issuer}"), NEXT).await?;
+    let form = form.finish();
+    let ask = || async {
+        let request = exchange::request(Method::POST, endpoint)?
+            .header("authorization", format!("Basic {}", STANDARD.encode(pair.expose())))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "application/json")
+            .body(form.clone());
+        exchange::send(request, &format!("the issuer {issuer}"), NEXT).await
+    };
+    let mut answer = ask().await?;
+    // A revocation made just now covers new tokens for some seconds: asking again then is all that it takes.
+    let wait = answer.retry_after.as_deref().and_then(|seconds| seconds.parse::<u64>().ok());
+    if answer.status == 503
+        && let Some(seconds @ 0..=5) = wait
+    {
+        tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+        answer = ask().await?;
+    }
     match answer.json::<Value>() {
         Some(body) if answer.is_success() && body.get("access_token").is_some_and(Value::is_string) => Ok(body),
         body => Err(refusal(issuer, client_id, &answer, &body.unwrap_or_default())),

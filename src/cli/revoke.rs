@@ -13,8 +13,6 @@ use crate::model::scope::{AdminScope, Role};
 
 const READ: Needs = &[AdminScope::Read, AdminScope::Revocations];
 const WRITE: Needs = &[AdminScope::Revocations];
-/// Revoking a key changes the key set.
-const WRITE_KEY: Needs = &[AdminScope::Revocations, AdminScope::Keys];
 
 /// End tokens before they expire: one, or all of a client, a role or a key issued up to now.
 #[derive(Debug, ClapArgs)]
@@ -61,7 +59,7 @@ struct What {
     /// Everything that holds this role
     #[arg(long)]
     role: Option<Role>,
-    /// Everything this key signed; the key leaves the key set at once
+    /// Everything this key signed up to now; it goes on signing. Leaked? `edi key revoke KID`
     #[arg(long, value_name = "KID", allow_hyphen_values = true)] // so does one thumbprint in 64
     key: Option<Kid>,
 }
@@ -119,7 +117,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
             if let Some(reason) = args.reason {
                 body.insert("reason".into(), reason.into());
             }
-            let mut api = Api::new(&args.api, if plan.kind == "key" { WRITE_KEY } else { WRITE })?;
+            let mut api = Api::new(&args.api, WRITE)?;
             let revocation = api.post(&["revocations"], &body.into()).await?;
             if output.json {
                 return output.json(&revocation);

@@ -1,4 +1,4 @@
-//! `edi serve`: the one place that names a concrete store and puts all parts together.
+//! `edi serve`: puts all parts together on a concrete store.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -92,7 +92,10 @@ impl Running {
         self.stop.send_replace(true);
         let served = self.serving.await;
         self.background.iter().for_each(JoinHandle::abort);
-        self.service.store.close().await;
+        // The mirrors stop following before there is nothing left to follow.
+        let store = Arc::clone(&self.service.store);
+        drop(self.service);
+        store.close().await;
         match served {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Failure::new(Exit::Failed, format!("a listener failed: {error}"))),
@@ -206,7 +209,7 @@ fn greet(config: &Config, running: &Running, output: Output) {
             target: "edi::serve",
             master_key_file = %config.keys.master_key_file.display(),
             operator_file = %config.keys.operator_file.display(),
-            "first start: made the master key, signing keys and an operator; back the master key up"
+            "first start: signing keys and an operator are made; back the master key up"
         );
         output.note(format!(
             "first start: the operator's credentials are in {}, the master key is in {} (back it up)",

@@ -385,7 +385,7 @@ mod tests {
             (&[("TOKENS__TTL", "90500ms")], "whole seconds"),
             (&[("TOKENS__MAX_TTL", "31days")], "at most 30d"),
             (&[("KEYS__ROTATE_EVERY", "1h")], "must be longer than keys.publish_before = 1h"),
-            (&[("KEYS__ROTATE_EVERY", "65m")], "would keep 23 old keys published; at most 16"),
+            (&[("KEYS__ROTATE_EVERY", "65m")], "would keep 23 old keys published; at most 9"),
             (&[("LISTEN__PUBLIC", "0.0.0.0:8080")], "off-behind-proxy"),
             (&[("LISTEN__ADMIN", "10.0.0.1:8081")], "off-behind-proxy"),
             (&[("LISTEN__ADMIN", "127.0.0.1:8080")], "both are 127.0.0.1:8080"),

@@ -15,14 +15,15 @@ use super::{Claims, Config, Engine, Issuer, Keys, Limits, Listen, Log, LogFormat
 use crate::model::algorithm::Algorithm;
 use crate::model::default_role::DefaultRole;
 use crate::model::deployment::is_audience;
+use crate::model::keyring::MAX_LIVE_KEYS;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 /// Clock differences every key's window includes.
 const SKEW: Duration = MINUTE;
-/// How many old keys a JWKS may have to carry at once; beyond that rotation outpaces the tokens' lifetimes.
-const MAX_OLD_KEYS: u128 = 16;
+/// How many old keys a ring has room for beside the one that signs, its standby and a rotation by hand.
+const MAX_OLD_KEYS: u128 = MAX_LIVE_KEYS as u128 - 3;
 
 /// Judges `raw`; `found` are the problems known before.
 pub(super) fn parse(

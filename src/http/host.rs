@@ -1,4 +1,5 @@
-//! The `Host` header (RFC 9112 §3.2): present, once, and a host. It is checked and then never used for anything.
+//! The `Host` header (RFC 9112 §3.2): present, once, and a host. No URL that edi publishes is built from it; two of the
+//! decision doors read it as part of the request they judge.
 
 use actix_web::http::header::{HOST, HeaderMap};
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::service::Service;
-use crate::install::fresh_key;
+use crate::ambient::Ambient;
 use crate::keys::KeyError;
+use crate::keys::generate::NewKey;
+use crate::keys::master::MasterKey;
 use crate::model::algorithm::Algorithm;
 use crate::model::id::Kid;
-use crate::model::keyring::{Emergency, Promotion, Reach, RevokeRefusal, Ring, RotateRefusal};
+use crate::model::keyring::{Emergency, FreshKey, Promotion, Reach, RevokeRefusal, Ring, RotateRefusal};
 use crate::model::time::Timestamp;
 use crate::store::Revision;
 use crate::store::collections::clients::ChangeError;
@@ -37,6 +39,33 @@ pub enum RotationError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] TxError),
+}
+
+/// A new ring: its first key signs from `now`, its standby is published with it.
+///
+/// # Errors
+/// When no key could be made.
+pub async fn new_ring(
+    ambient: &Ambient,
+    master: &MasterKey,
+    algorithm: Algorithm,
+    max_ttl: u32,
+    now: Timestamp,
+) -> Result<Ring, KeyError> {
+    let first = fresh_key(ambient, master, algorithm).await?;
+    let standby = fresh_key(ambient, master, algorithm).await?;
+    Ok(Ring::start(algorithm, max_ttl, first, standby, now))
+}
+
+/// A new key pair, sealed. RSA takes its time, so it never runs on an async thread.
+///
+/// # Errors
+/// When none could be made.
+async fn fresh_key(ambient: &Ambient, master: &MasterKey, algorithm: Algorithm) -> Result<FreshKey, KeyError> {
+    let entropy = Arc::clone(&ambient.entropy);
+    let made = tokio::task::spawn_blocking(move || NewKey::generate(algorithm, &*entropy)).await;
+    let key = made.map_err(|_| KeyError::Generation)??;
+    Ok(key.seal(master, &*ambient.entropy))
 }
 
 /// Plans the standby's promotion; a fresh key becomes the standby. With `only_if_due`, a ring that another replica
