@@ -96,7 +96,7 @@ def take_keys(world: World, pem: str | None = None) -> int:
 def published(world: World) -> str:
     """What `edi key export --pem` prints, or the same made from the key set where this edi cannot."""
     if world.offers("key", "export"):
-        return world.cli("key", "export", "--pem")["text"]
+        return "".join(key["pem"] for key in world.cli("key", "export", "--pem"))
     return "".join(public_pem(jwk).decode() for jwk in world.jwks()["keys"])
 
 
