@@ -11,14 +11,15 @@ pub(super) fn render(site: &Site) -> Result<String, String> {
 # Caddy asks edi about every call. Roles are edi's to know; write this anew when hosts or paths of deployments change.
 ",
     );
-    for (host, routes) in &site.hosts_or_refuse()? {
+    let hosts = site.hosts_or_refuse()?;
+    for (host, routes) in &hosts {
         let address = match (host, site.listen) {
             (Host::Any, None) => "http://".to_owned(),
             (Host::Any, Some(at)) => format!("http://:{}", at.port()),
             (named, None) => named.to_string(),
             (named, Some(at)) => format!("http://{named}:{}", at.port()),
         };
-        let bind = site.listen.map(|at| format!("\tbind {}\n", at.ip())).unwrap_or_default();
+        let bind = bind(site);
         let _ = write!(
             out,
             "
@@ -67,5 +68,17 @@ pub(super) fn render(site: &Site) -> Result<String, String> {
         }
         out.push_str("\n\t\trespond 404\n\t}\n}\n");
     }
+    if !hosts.iter().any(|(host, _)| *host == Host::Any) {
+        let address = site.listen.map_or_else(|| ":443".to_owned(), |at| format!("http://:{}", at.port()));
+        let _ = write!(
+            out,
+            "\n# A host that no site has: Caddy's own answer would be an empty 200.\n{address} {{\n{bind}\trespond 421\n}}\n",
+            bind = bind(site),
+        );
+    }
     Ok(out)
+}
+
+fn bind(site: &Site) -> String {
+    site.listen.map(|at| format!("\tbind {}\n", at.ip())).unwrap_or_default()
 }

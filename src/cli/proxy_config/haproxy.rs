@@ -38,15 +38,19 @@ frontend models from edi-keys
     http-request return status 401 hdr WWW-Authenticate 'Bearer realm="edi", error="invalid_token", error_description="the token is not valid: %[var(txn.why)]"' if {{ var(txn.why) -m found }}
 
     # 403: a path that the model might read differently from the prefixes below.
-    http-request return status 403 if {{ path -m reg -i (//|/[.]{{1,2}}(/|$)|[\\;]|%(2e|2f|5c|25)) }}
+    http-request return status 403 if {{ path -m reg -i (//|/[.]{{1,2}}(/|$)|[\\\\;]|%(2e|2f|5c|25)) }}
 
-    # What a model may believe is what stands here; the caller's own versions go first, in either spelling.
-    http-request del-header ^(x[-_](forwarded|original|auth[-_]request|edi)([-_].*)?|forwarded)$ -m reg
+    # What a model may believe is what stands below; the caller's own versions go first, in either spelling.
+    http-request del-header ^x[-_](forwarded|original|rewrite|auth[-_]request|edi|envoy)[-_] -m reg
+    http-request del-header forwarded
+    http-request set-var(txn.audience) http_auth_bearer,jwt_payload_query('$.aud')
     http-request set-var(txn.scope) http_auth_bearer,jwt_payload_query('$.scope')
     http-request set-var(txn.scope) str(" "),concat("",txn.scope," ")
     http-request set-header X-Auth-Request-User %[http_auth_bearer,jwt_payload_query('$.sub')]
     http-request set-header X-Edi-Client-Id     %[http_auth_bearer,jwt_payload_query('$.client_id')]
     http-request set-header X-Edi-Token-Id      %[http_auth_bearer,jwt_payload_query('$.jti')]
+    # The token stays here: a model needs none, and could use it where else its caller may go.
+    http-request del-header authorization
     http-request set-header X-Forwarded-Proto   http
     http-request set-header X-Forwarded-Host    %[req.hdr(host)]
     option forwardfor
@@ -79,7 +83,7 @@ frontend models from edi-keys
         let _ = write!(
             out,
             r#"backend model-{id} from models
-    http-request return status 401 hdr WWW-Authenticate 'Bearer realm="edi", error="invalid_token", error_description="the token is not valid: audience"' unless {{ http_auth_bearer,jwt_payload_query('$.aud') -m str "{audience}" }}
+    http-request return status 401 hdr WWW-Authenticate 'Bearer realm="edi", error="invalid_token", error_description="the token is not valid: audience"' unless {{ var(txn.audience) -m str "{audience}" }}
     http-request return status 403 hdr WWW-Authenticate 'Bearer realm="edi", error="insufficient_scope", scope="{role}"' unless {{ var(txn.scope) -m sub " {role} " }}
     server model {server}
 

@@ -1,4 +1,4 @@
-//! oauth2-proxy: verifies by the key set, in front of one model: its `allowed_groups` are one list for all it guards.
+//! oauth2-proxy: verifies by the key set it discovers, in front of one model: its `allowed_groups` are one list for all it guards.
 
 use super::site::Site;
 
@@ -8,35 +8,29 @@ pub(super) fn render(site: &Site) -> Result<String, String> {
     };
     let listen = site.listen.map_or_else(|| "127.0.0.1:4180".to_owned(), |at| at.to_string());
     Ok(format!(
-        r#"# oauth2-proxy lets callers of {id} in by their bearer token, verified by edi's published keys; nobody signs in
-# here. A revoked token passes until it expires. Start it with a cookie secret, which nothing uses but it insists on:
-#   OAUTH2_PROXY_COOKIE_SECRET=$(openssl rand -hex 16) oauth2-proxy --config oauth2-proxy.cfg
+        r#"# oauth2-proxy in front of {id}: services come with edi's bearer tokens. A revoked one passes until it expires.
+# Run it: oauth2-proxy --config oauth2-proxy.cfg
+# with OAUTH2_PROXY_CLIENT_SECRET and OAUTH2_PROXY_COOKIE_SECRET in its environment.
 http_address = "{listen}" # Callers send bearer tokens: beyond loopback, terminate TLS in front.
 upstreams = ["{upstream}/"]
 
-# Tokens of edi, for this audience.
+# People. edi logs nobody in, so this is not edi: name your company's. oauth2-proxy does not start without a provider.
 provider = "oidc"
-oidc_issuer_url = "{issuer}"
-oidc_jwks_url = "{jwks_uri}"
-skip_oidc_discovery = true
-login_url = "{issuer}/oauth2/authorize" # There is none, and nobody is sent there: see api_routes.
-redeem_url = "{issuer}/oauth2/token"
-client_id = "{audience}"
-client_secret = "unused"
+oidc_issuer_url = "https://login.example.com"
+client_id = "models-proxy"
+email_domains = ["*"]
+
+# Services. issuer=audience; the keys are discovered at the issuer, which has to be reached from here. A service has no
+# e-mail address: its client id stands in for it, and "*" above lets it pass.
 skip_jwt_bearer_tokens = true
+extra_jwt_issuers = ["{issuer}={audience}"]
 
 # The role. edi writes roles to `groups` as long as claims.groups is on.
 oidc_groups_claim = "groups"
 allowed_groups = ["{role}"]
 
-# Services have no e-mail address.
-oidc_email_claim = "sub"
-insecure_oidc_allow_unverified_email = true
-email_domains = ["*"]
-
 # 401 and 403 instead of a sign-in page.
 api_routes = ["^/"]
-skip_provider_button = true
 
 # The token stays here: the model could use it at other models. Who calls is told by X-Forwarded-User and -Groups.
 pass_authorization_header = false
@@ -49,7 +43,6 @@ reverse_proxy = false
         id = deployment.id,
         upstream = deployment.upstream(),
         issuer = site.issuer,
-        jwks_uri = site.jwks_uri,
         audience = deployment.audience,
         role = deployment.role,
     ))

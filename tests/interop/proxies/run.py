@@ -15,7 +15,7 @@ from pathlib import Path
 from harness import Bench, Missing, ROOT
 
 #: In order of the table.
-NAMES = ("nginx", "envoy", "oauth2_proxy", "traefik", "caddy", "haproxy", "apache")
+NAMES = ("nginx", "envoy", "oauth2_proxy", "traefik", "caddy", "haproxy", "apache", "generated")
 
 #: Not every registry has these; a run over all proxies goes on without them, and says so.
 OPTIONAL = ("oauth2_proxy",)
