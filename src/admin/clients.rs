@@ -11,6 +11,7 @@ use super::access::Operator;
 use super::error::AdminError;
 use super::fields::{Fields, parsed, text};
 use super::page::{Page, PageRequest};
+use super::version::{At, IfMatch};
 use crate::audit;
 use crate::keys::secrets::parse as parse_tagged;
 use crate::model::algorithm::Algorithm;
@@ -186,10 +187,10 @@ pub async fn list(service: &Service, operator: &Operator, page: &PageRequest) ->
 ///
 /// # Errors
 /// [`AdminError`].
-pub async fn show(service: &Service, operator: &Operator, id: &str) -> Result<ClientView, AdminError> {
+pub async fn show(service: &Service, operator: &Operator, id: &str) -> Result<At<ClientView>, AdminError> {
     operator.demand_read(AdminScope::Clients)?;
     match clients::get(&*service.store, &known(id)?).await? {
-        Some((client, _)) => Ok(client.into()),
+        Some((client, revision)) => Ok(At { view: client.into(), revision }),
         None => Err(not_found()),
     }
 }
@@ -198,7 +199,13 @@ pub async fn show(service: &Service, operator: &Operator, id: &str) -> Result<Cl
 ///
 /// # Errors
 /// [`AdminError`].
-pub async fn update(service: &Service, operator: &Operator, id: &str, body: &[u8]) -> Result<ClientView, AdminError> {
+pub async fn update(
+    service: &Service,
+    operator: &Operator,
+    id: &str,
+    version: &IfMatch,
+    body: &[u8],
+) -> Result<At<ClientView>, AdminError> {
     operator.demand(AdminScope::Clients)?;
     let id = known(id)?;
     let mut fields = Fields::parse(body)?;
@@ -211,23 +218,24 @@ pub async fn update(service: &Service, operator: &Operator, id: &str, body: &[u8
     draft.read(service, &mut fields);
     fields.finish()?;
     let now = service.now();
-    let client = change(service, operator, &id, "client.update", |before| {
+    let (client, revision) = change(service, operator, &id, "client.update", |before, there| {
+        version.demand(there)?;
         let mut after = before.clone();
         draft.apply(&mut after);
         after.updated_at = now;
         Ok(Some(after))
     })
     .await?;
-    Ok(client.into())
+    Ok(At { view: client.into(), revision })
 }
 
 /// Deletes a client; its tokens are revoked in the same commit.
 ///
 /// # Errors
 /// [`AdminError`].
-pub async fn delete(service: &Service, operator: &Operator, id: &str) -> Result<(), AdminError> {
+pub async fn delete(service: &Service, operator: &Operator, id: &str, version: &IfMatch) -> Result<(), AdminError> {
     operator.demand(AdminScope::Clients)?;
-    change(service, operator, &known(id)?, "client.delete", |_| Ok(None)).await?;
+    change(service, operator, &known(id)?, "client.delete", |_, there| version.demand(there).map(|()| None)).await?;
     Ok(())
 }
 
@@ -258,7 +266,7 @@ pub async fn add_secret(
     let (before, _) = clients::get(&*service.store, &id).await?.ok_or_else(not_found)?;
     may_change(operator, Some(&before), Some(&before))?;
     let (secret, shown) = make_secret(service, &id, name, expires, chosen).await?;
-    change(service, operator, &id, "client.secret.add", |before| {
+    change(service, operator, &id, "client.secret.add", |before, _| {
         if !before.auth_method.uses_secrets() {
             return Err(AdminError::Conflict("a client of private_key_jwt has no secrets".into()));
         }
@@ -297,7 +305,7 @@ pub async fn remove_secret(
 ) -> Result<(), AdminError> {
     operator.demand(AdminScope::Clients)?;
     let now = service.now();
-    change(service, operator, &known(id)?, "client.secret.remove", |before| {
+    change(service, operator, &known(id)?, "client.secret.remove", |before, _| {
         let mut after = before.clone();
         after.secrets.retain(|secret| secret.id.as_str() != secret_id);
         if after.secrets.len() == before.secrets.len() {
@@ -315,15 +323,15 @@ async fn change(
     operator: &Operator,
     id: &ClientId,
     action: &'static str,
-    mut rule: impl FnMut(&Client) -> Result<Option<Client>, AdminError>,
-) -> Result<Client, AdminError> {
+    mut rule: impl FnMut(&Client, Revision) -> Result<Option<Client>, AdminError>,
+) -> Result<(Client, Revision), AdminError> {
     let by = operator.by(service);
     let mut taken_away = Vec::new();
     let (client, revision): (Client, Revision) =
-        clients::change(&*service.store, &service.ambient, id, &by, |before, _| {
+        clients::change(&*service.store, &service.ambient, id, &by, |before, there| {
             // Rights before content: a refusal tells nothing about what is there.
             may_change(operator, Some(before), Some(before))?;
-            let after = rule(before)?;
+            let after = rule(before, there)?;
             may_change(operator, Some(before), after.as_ref())?;
             taken_away = clients::taken_away(before, after.as_ref());
             Ok::<_, AdminError>(after)
@@ -332,7 +340,7 @@ async fn change(
     audit::changed(&operator.client_id, action, id.as_str());
     service.settled(revision).await?;
     revoke_what_was_issued_meanwhile(service, operator, &by, &taken_away).await?;
-    Ok(client)
+    Ok((client, revision))
 }
 
 /// Until a change shows its effect, tokens are issued by what held before. The revocation that came with it reaches a

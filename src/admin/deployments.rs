@@ -6,12 +6,14 @@ use super::access::Operator;
 use super::error::AdminError;
 use super::fields::{Fields, parsed};
 use super::page::{Page, PageRequest};
+use super::version::{At, IfMatch};
 use crate::audit;
 use crate::model::deployment::{Deployment, MAX_HOSTS, MAX_PATHS, is_audience, parse_host, parse_path};
 use crate::model::id::DeploymentId;
 use crate::model::scope::{AdminScope, Role};
 use crate::model::time::{self, Timestamp};
 use crate::oauth::service::Service;
+use crate::store::Revision;
 use crate::store::collections::clients::ChangeError;
 use crate::store::collections::deployments;
 
@@ -90,17 +92,19 @@ pub async fn list(
 ///
 /// # Errors
 /// [`AdminError`].
-pub async fn show(service: &Service, operator: &Operator, id: &str) -> Result<DeploymentView, AdminError> {
+pub async fn show(service: &Service, operator: &Operator, id: &str) -> Result<At<DeploymentView>, AdminError> {
     operator.demand_read(AdminScope::Deployments)?;
-    find(service, id).await.map(Into::into)
+    let (deployment, revision) = look(service, id).await?;
+    Ok(At { view: deployment.into(), revision })
 }
 
 /// The deployment with this id.
 pub(super) async fn find(service: &Service, id: &str) -> Result<Deployment, AdminError> {
-    match deployments::get(&*service.store, &known(id)?).await? {
-        Some((deployment, _)) => Ok(deployment),
-        None => Err(not_found()),
-    }
+    look(service, id).await.map(|(deployment, _)| deployment)
+}
+
+async fn look(service: &Service, id: &str) -> Result<(Deployment, Revision), AdminError> {
+    deployments::get(&*service.store, &known(id)?).await?.ok_or_else(not_found)
 }
 
 /// Changes a deployment by a JSON merge patch (RFC 7396).
@@ -111,8 +115,9 @@ pub async fn update(
     service: &Service,
     operator: &Operator,
     id: &str,
+    version: &IfMatch,
     body: &[u8],
-) -> Result<DeploymentView, AdminError> {
+) -> Result<At<DeploymentView>, AdminError> {
     operator.demand(AdminScope::Deployments)?;
     let id = known(id)?;
     let mut fields = Fields::parse(body)?;
@@ -126,7 +131,9 @@ pub async fn update(
     let now = service.now();
     let _placing = service.placing.lock().await;
     let change = deployments::change(&*service.store, &service.ambient, &id, |before| {
-        let mut after = before.ok_or(ChangeError::<AdminError>::NotFound)?.0.clone();
+        let (before, there) = before.ok_or(ChangeError::<AdminError>::NotFound)?;
+        version.demand(there).map_err(ChangeError::Refused)?;
+        let mut after = before.clone();
         draft.apply(&mut after);
         if draft.moves() {
             not_taken(service, &after).map_err(ChangeError::Refused)?;
@@ -137,18 +144,19 @@ pub async fn update(
     let (deployment, revision) = change.await?;
     audit::changed(&operator.client_id, "deployment.update", id.as_str());
     service.settled(revision).await?;
-    deployment.map(Into::into).ok_or_else(not_found)
+    let deployment = deployment.ok_or_else(not_found)?;
+    Ok(At { view: deployment.into(), revision })
 }
 
 /// Deletes a deployment. Tokens with its role stay what they are.
 ///
 /// # Errors
 /// [`AdminError`].
-pub async fn delete(service: &Service, operator: &Operator, id: &str) -> Result<(), AdminError> {
+pub async fn delete(service: &Service, operator: &Operator, id: &str, version: &IfMatch) -> Result<(), AdminError> {
     operator.demand(AdminScope::Deployments)?;
     let id = known(id)?;
     let change = deployments::change(&*service.store, &service.ambient, &id, |before| match before {
-        Some(_) => Ok(None),
+        Some((_, there)) => version.demand(there).map(|()| None).map_err(ChangeError::Refused),
         None => Err(ChangeError::<AdminError>::NotFound),
     });
     let (_, revision) = change.await?;

@@ -41,6 +41,8 @@ pub enum AdminError {
     NotFound(Cow<'static, str>),
     /// It clashes with what is there.
     Conflict(Cow<'static, str>),
+    /// It is no longer the version that the caller named.
+    Changed,
     /// The body or query is wrong, field by field.
     Invalid(Vec<FieldError>),
     /// Try again later; the flag says whether the change may have happened.

@@ -15,3 +15,4 @@ pub mod reach;
 pub mod revocations;
 pub mod roles;
 pub mod status;
+pub mod version;

@@ -2,7 +2,7 @@
 //!
 //! The order is fixed: bearer, scope, path and method, media type, body. A stranger learns nothing but 401.
 
-use actix_web::http::header::{ALLOW, CONTENT_TYPE};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderMap, IF_MATCH};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -15,6 +15,7 @@ use super::problem::Problem;
 use crate::admin::access::{Operator, authenticate};
 use crate::admin::error::AdminError;
 use crate::admin::page::PageRequest;
+use crate::admin::version::{At, IfMatch};
 use crate::admin::{clients, deployments, explain, keys, reach, revocations, roles, status};
 use crate::model::scope::AdminScope;
 use crate::oauth::service::Service;
@@ -134,16 +135,17 @@ impl Operation<'_> {
         service: &Service,
         operator: &Operator,
         query: &Query,
+        version: &IfMatch,
         body: &[u8],
     ) -> Result<HttpResponse, AdminError> {
         let page = || PageRequest::parse(query.limit.as_deref(), query.cursor.as_deref());
         Ok(match self {
             ClientList => ok(&clients::list(service, operator, &page()?).await?),
             ClientCreate => created(&clients::create(service, operator, body).await?),
-            ClientShow(id) => ok(&clients::show(service, operator, id).await?),
-            ClientUpdate(id) => ok(&clients::update(service, operator, id, body).await?),
+            ClientShow(id) => versioned(&clients::show(service, operator, id).await?),
+            ClientUpdate(id) => versioned(&clients::update(service, operator, id, version, body).await?),
             ClientDelete(id) => {
-                clients::delete(service, operator, id).await?;
+                clients::delete(service, operator, id, version).await?;
                 HttpResponse::NoContent().finish()
             }
             SecretList(id) => ok(&clients::list_secrets(service, operator, id).await?),
@@ -154,10 +156,10 @@ impl Operation<'_> {
             }
             DeploymentList => ok(&deployments::list(service, operator, &page()?).await?),
             DeploymentCreate => created(&deployments::create(service, operator, body).await?),
-            DeploymentShow(id) => ok(&deployments::show(service, operator, id).await?),
-            DeploymentUpdate(id) => ok(&deployments::update(service, operator, id, body).await?),
+            DeploymentShow(id) => versioned(&deployments::show(service, operator, id).await?),
+            DeploymentUpdate(id) => versioned(&deployments::update(service, operator, id, version, body).await?),
             DeploymentDelete(id) => {
-                deployments::delete(service, operator, id).await?;
+                deployments::delete(service, operator, id, version).await?;
                 HttpResponse::NoContent().finish()
             }
             DeploymentAccess(id) => ok(&reach::list(service, operator, id, &page()?).await?),
@@ -176,6 +178,17 @@ impl Operation<'_> {
 
 fn ok(view: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok().json(view)
+}
+
+/// With its version, to make changes on condition of.
+fn versioned(at: &At<impl Serialize>) -> HttpResponse {
+    HttpResponse::Ok().insert_header((ETAG, at.tag())).json(&at.view)
+}
+
+/// The tags of all `If-Match` headers. One that is no text names no version there is.
+fn if_match(headers: &HeaderMap) -> IfMatch {
+    let tags: Vec<&str> = headers.get_all(IF_MATCH).map(|tags| tags.to_str().unwrap_or_default()).collect();
+    IfMatch((!tags.is_empty()).then(|| tags.join(",")))
 }
 
 fn created(view: &impl Serialize) -> HttpResponse {
@@ -261,7 +274,8 @@ pub async fn handle(
     } else {
         zeroize::Zeroizing::default()
     };
-    Ok(operation.perform(&service, &operator, &query, &body).await?)
+    let version = if_match(request.headers());
+    Ok(operation.perform(&service, &operator, &query, &version, &body).await?)
 }
 
 fn method_not_allowed(offered: &[(Method, Operation<'_>)]) -> HttpResponse {
@@ -288,6 +302,8 @@ impl From<AdminError> for Problem {
             }
             AdminError::NotFound(detail) => Self::new(StatusCode::NOT_FOUND).detail(detail),
             AdminError::Conflict(detail) => Self::new(StatusCode::CONFLICT).detail(detail),
+            AdminError::Changed => Self::new(StatusCode::PRECONDITION_FAILED)
+                .detail("it is no longer the version that If-Match names: look at it again"),
             AdminError::Invalid(problems) => {
                 let all = Self::new(StatusCode::UNPROCESSABLE_ENTITY).detail("the request has invalid fields");
                 problems.into_iter().fold(all, |all, problem| all.error(problem.field, problem.detail))

@@ -215,3 +215,30 @@ async fn an_explanation_names_the_revocation_of_a_token_it_was_made_from() {
     let (allowed, detail) = explain().await;
     assert!(!allowed && detail.contains("which it was made from"), "{detail}");
 }
+
+#[tokio::test]
+async fn a_change_on_condition_of_a_version_undoes_nobody_elses() {
+    let edi = TestEdi::new().await;
+    edi.register("svc", &["a", "b"]).await;
+    edi.deploy("d", "a", None).await;
+    let operator = edi.admin_token(&edi.operator(), "edi:admin").await;
+    let patch = |path: &'static str, tag: String, body: Value| {
+        edi.ask_admin("PATCH", path).bearer(&operator).header("if-match", tag).json(&body).send()
+    };
+    for (path, first, second) in [
+        ("clients/svc", json!({ "roles": ["a"] }), json!({ "roles": ["a", "b", "c"] })),
+        ("deployments/d", json!({ "role": "b" }), json!({ "role": "c" })),
+    ] {
+        let seen = edi.admin("GET", path, &Value::Null).await.assert(200).header("etag").to_owned();
+        let now = patch(path, seen.clone(), first.clone()).await.assert(200).header("etag").to_owned();
+        assert_ne!(now, seen, "{path}");
+        patch(path, seen.clone(), second).await.assert_problem(412);
+        let there = edi.admin("GET", path, &Value::Null).await;
+        assert_eq!(there.header("etag"), now, "RFC 9110 §13.1.1: {path}");
+        let (name, value) = first.as_object().unwrap().iter().next().unwrap();
+        assert_eq!(&there.json()[name], value, "{path}");
+        let delete = |tag: String| edi.ask_admin("DELETE", path).bearer(&operator).header("if-match", tag).send();
+        delete(seen).await.assert_problem(412);
+        delete(now).await.assert(204);
+    }
+}
