@@ -109,26 +109,26 @@ async fn chosen_secret(service: &Service, proof: &Proof) -> Result<Arc<Client>, 
         return Err(wrong());
     }
     let client = enabled(service, &proof.client_id).await?;
-    let hashes: Vec<(SecretId, &str)> = client
+    let hashes: Vec<(SecretId, &str, ChosenHash)> = client
         .iter()
         .flat_map(|client| client.live_secrets(service.now()))
         .filter_map(|secret| match &secret.check {
-            SecretCheck::Chosen(phc) => Some((secret.id.clone(), phc.as_str())),
+            SecretCheck::Chosen(phc) => Some((secret.id.clone(), phc.as_str(), ChosenHash::parse(phc).ok()?)),
             SecretCheck::Generated(_) => None,
         })
         .collect();
-    let joined: String = hashes.iter().map(|(_, phc)| *phc).collect();
+    let joined: String = hashes.iter().map(|(_, phc, _)| *phc).collect();
     if let Some(client) = &client {
         let known = service.verified.recall(&client.client_id, proof.secret.expose(), &joined);
-        if known.is_some_and(|known| hashes.iter().any(|(id, _)| *id == known)) {
+        if known.is_some_and(|known| hashes.iter().any(|(id, ..)| *id == known)) {
             return Ok(Arc::clone(client));
         }
     }
-    let against = hashes.iter().filter_map(|(_, phc)| ChosenHash::parse(phc).ok()).collect();
+    let against = hashes.iter().map(|(_, _, hash)| hash.clone()).collect();
     let secret = Secret::new(proof.secret.expose().to_owned());
     let verdict = service.hasher.check(against, secret).await;
     let index = verdict.map_err(|busy| OAuthError::unavailable(1, busy.to_string()))?.ok_or_else(wrong)?;
-    let (client, (id, _)) = client.as_ref().zip(hashes.get(index)).ok_or_else(wrong)?;
+    let (client, (id, ..)) = client.as_ref().zip(hashes.get(index)).ok_or_else(wrong)?;
     service.verified.remember(&client.client_id, proof.secret.expose(), &joined, id.clone());
     // The queue takes its time. Whatever was changed meanwhile counts, as the revocation that came with it covers no
     // token issued this late.
