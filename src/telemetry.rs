@@ -4,6 +4,7 @@
 //! request. Lines that find the queue full are counted and reported once there is room. A crate for this exists
 //! (tracing-appender); it brings a date library and log files along, and reports no losses in the log.
 
+mod json;
 mod writer;
 
 use std::io::IsTerminal as _;
@@ -83,9 +84,7 @@ where
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match format {
         Format::Pretty => Box::new(builder.with_ansi(colour).finish()),
-        Format::Json => {
-            Box::new(builder.json().flatten_event(true).with_current_span(false).with_span_list(false).finish())
-        }
+        Format::Json => Box::new(builder.event_format(json::FlatJson).finish()),
     }
 }
 

@@ -104,7 +104,8 @@ struct Loaded<F> {
 /// Builds a state that includes everything up to some revision, and the watch that continues from there.
 async fn load<F: Fold>(store: &dyn Store, prefix: &str, make: &impl Fn() -> F) -> Result<Loaded<F>, StoreError> {
     let mut state = make();
-    // Of each scanned entry, what it already includes; a change that is older than its page must not undo it.
+    // What the scanned entries include already of the changes to come; a change that is older than its page must not
+    // undo it. Few: entries that were written since the first page.
     let mut scanned: HashMap<Key, Revision> = HashMap::new();
     let mut page = store.scan(prefix, None, PAGE).await?;
     let first = page.at;
@@ -112,7 +113,9 @@ async fn load<F: Fold>(store: &dyn Store, prefix: &str, make: &impl Fn() -> F) -
     let last = loop {
         for (key, entry) in page.items {
             state.put(&key, &entry.value, entry.expires_at)?;
-            scanned.insert(key, entry.revision);
+            if entry.revision > first {
+                scanned.insert(key, entry.revision);
+            }
         }
         let Some(next) = page.next else { break page.at };
         page = store.scan(prefix, Some(&next), PAGE).await?;

@@ -10,6 +10,9 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// How many lines may wait.
 const QUEUE: usize = 8192;
+/// How long lines gather after some were written. A thread that waits for each line is woken for each, by whoever logs
+/// it and is in the middle of a request; one that is asleep is not.
+const GATHER: Duration = Duration::from_millis(5);
 /// How long the end of the process waits for a reader that has stalled.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -112,6 +115,7 @@ fn run(out: impl Write, jobs: &Receiver<Job>, lost: &AtomicU64) {
         if lost > 0 {
             tracing::warn!(target: "edi::telemetry", lost, "log lines were dropped: standard error was not read in time");
         }
+        std::thread::sleep(GATHER);
     }
 }
 
