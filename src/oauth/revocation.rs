@@ -23,6 +23,6 @@ pub async fn revoke(service: &Service, caller: &Authenticated, token: &str) -> R
     let revocation = Revocation::of_token(service.now(), expires, client.clone(), None);
     let (_, revision) =
         revocations::add(&*service.store, &service.ambient, &Subject::Token(claims.jti), &revocation).await?;
-    service.settled(revision).await?;
+    service.settled_revocations(revision).await?;
     Ok(true)
 }

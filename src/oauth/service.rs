@@ -288,6 +288,16 @@ impl Service {
         self.chosen.passed(revision).await.map_err(lagging)
     }
 
+    /// The same for a commit of revocations alone. The mirrors it does not concern hear that they passed it with the next
+    /// beat of their watch, for which nobody needs to wait.
+    ///
+    /// # Errors
+    /// When the store stopped telling.
+    pub async fn settled_revocations(&self, revision: Revision) -> Result<(), OAuthError> {
+        let lagging = |_| OAuthError::unavailable(1, "written, but the revocations did not hear of it in time");
+        self.revocations.passed(revision).await.map_err(lagging)
+    }
+
     /// How long ago the store was last heard of, by the mirror that heard least.
     #[must_use]
     pub fn silence(&self) -> Duration {
