@@ -293,9 +293,8 @@ impl Service {
     ///
     /// # Errors
     /// When the store stopped telling.
-    pub async fn settled_revocations(&self, revision: Revision) -> Result<(), OAuthError> {
-        let lagging = |_| OAuthError::unavailable(1, "written, but the revocations did not hear of it in time");
-        self.revocations.passed(revision).await.map_err(lagging)
+    pub async fn settled_revocations(&self, revision: Revision) -> Result<(), Unsettled> {
+        self.revocations.passed(revision).await.map_err(|_| Unsettled)
     }
 
     /// How long ago the store was last heard of, by the mirror that heard least.
