@@ -18,8 +18,8 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 /// One thing wrong with the input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InputError {
-    /// Where: a JSON Pointer into the body (`/roles/0`), or the name of a query parameter.
-    pub pointer: String,
+    /// Which: a member of the body (`roles[0]`), or a query parameter.
+    pub field: String,
     /// What is wrong and what would be right.
     pub detail: String,
 }
@@ -70,8 +70,8 @@ impl Problem {
 
     /// Adds one thing that is wrong with the input.
     #[must_use]
-    pub fn error(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        self.errors.push(InputError { pointer: pointer.into(), detail: detail.into() });
+    pub fn error(mut self, field: impl Into<String>, detail: impl Into<String>) -> Self {
+        self.errors.push(InputError { field: field.into(), detail: detail.into() });
         self
     }
 
@@ -167,11 +167,11 @@ mod tests {
         let problem = Problem::new(StatusCode::BAD_REQUEST)
             .kind("/problems/invalid-input", "The input is not valid")
             .detail("two fields are wrong")
-            .error("/roles/0", "a role has 1 to 63 letters");
+            .error("roles[0]", "a role has 1 to 63 letters");
         let want = serde_json::json!({
             "type": "/problems/invalid-input", "title": "The input is not valid", "status": 400,
             "detail": "two fields are wrong", "instance": "urn:edi:request:r-1",
-            "errors": [{"pointer": "/roles/0", "detail": "a role has 1 to 63 letters"}],
+            "errors": [{"field": "roles[0]", "detail": "a role has 1 to 63 letters"}],
         });
         assert_eq!(serde_json::from_str::<serde_json::Value>(&problem.body(Some("r-1"))).unwrap(), want);
         let bare = Problem::new(StatusCode::NOT_FOUND).body(None);

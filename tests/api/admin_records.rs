@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::support::edi::{ISSUER, TestEdi};
 
-fn pointers(problem: &Value) -> Vec<&str> {
-    problem["errors"].as_array().unwrap().iter().map(|error| error["pointer"].as_str().unwrap()).collect()
+fn wrong_fields(problem: &Value) -> Vec<&str> {
+    problem["errors"].as_array().unwrap().iter().map(|error| error["field"].as_str().unwrap()).collect()
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn every_wrong_field_of_a_client_is_named() {
     ] {
         let answer = edi.admin("POST", "clients", &body).await;
         assert_eq!(answer.status, 422, "{body}: {answer}");
-        assert_eq!(pointers(&answer.assert_problem(422)), wanted, "{body}: {answer}");
+        assert_eq!(wrong_fields(&answer.assert_problem(422)), wanted, "{body}: {answer}");
     }
     assert_eq!(edi.revision().await, before, "nothing was written");
     edi.register("svc", &["a"]).await;
@@ -124,7 +124,7 @@ async fn a_patch_changes_what_it_names_and_null_puts_the_default_back() {
         (json!({ "roles": ["good", "b d"], "client_name": "kept?" }), &["roles[1]"]),
     ] {
         let answer = edi.admin("PATCH", "clients/svc", &patch).await;
-        assert_eq!(pointers(&answer.assert_problem(422)), wanted, "{answer}");
+        assert_eq!(wrong_fields(&answer.assert_problem(422)), wanted, "{answer}");
     }
     assert_eq!(edi.revision().await, revision, "nothing was changed by halves");
     edi.admin("PATCH", "clients/nobody", &json!({})).await.assert_problem(404);
@@ -169,7 +169,7 @@ async fn lists_come_in_pages_that_miss_and_repeat_nothing() {
             ("cursor=%00", "cursor"),
         ] {
             let answer = edi.admin("GET", &format!("{list}?{query}"), &Value::Null).await;
-            assert_eq!(pointers(&answer.assert_problem(422)), [wanted], "{answer}");
+            assert_eq!(wrong_fields(&answer.assert_problem(422)), [wanted], "{answer}");
         }
         // A cursor of one list shows nothing of another.
         let elsewhere = crate::support::jwt::encode("keyring/");
@@ -198,7 +198,7 @@ async fn every_wrong_field_of_a_deployment_is_named() {
     ] {
         let answer = edi.admin("POST", "deployments", &body).await;
         assert_eq!(answer.status, 422, "{body}: {answer}");
-        assert_eq!(pointers(&answer.assert_problem(422)), wanted, "{body}: {answer}");
+        assert_eq!(wrong_fields(&answer.assert_problem(422)), wanted, "{body}: {answer}");
     }
     assert_eq!(edi.revision().await, before, "nothing was written");
 }

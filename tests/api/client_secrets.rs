@@ -101,7 +101,7 @@ async fn a_secret_expires_and_makes_room() {
         (json!({ "label": "x" }), "label"),
     ] {
         let problem = edi.admin("POST", "clients/svc/secrets", &body).await.assert_problem(422);
-        assert_eq!(problem["errors"][0]["pointer"], field, "{problem}");
+        assert_eq!(problem["errors"][0]["field"], field, "{problem}");
     }
 }
 
@@ -157,7 +157,7 @@ async fn a_hash_of_another_system_is_taken_over_within_bounds() {
         let body = json!({ "client_id": "other", "client_secret": secret });
         let answer = edi.admin("POST", "clients", &body).await;
         assert_eq!(answer.status, 422, "{rule}: {answer}");
-        assert_eq!(answer.assert_problem(422)["errors"][0]["pointer"], "client_secret", "{rule}");
+        assert_eq!(answer.assert_problem(422)["errors"][0]["field"], "client_secret", "{rule}");
         assert!(!answer.body.contains(&secret), "{rule}: input is never echoed: {answer}");
     }
 }

@@ -141,6 +141,6 @@ async fn what_is_no_question_is_refused_field_by_field() {
         (json!({ "token": "a", "role": "r" }), "role"),
     ] {
         let problem = edi.admin("POST", "explain", &body).await.assert_problem(422);
-        assert_eq!(problem["errors"][0]["pointer"], field, "{problem}");
+        assert_eq!(problem["errors"][0]["field"], field, "{problem}");
     }
 }

@@ -23,7 +23,7 @@ async fn a_template_gives_each_deployment_a_role_of_its_own_and_clients_none() {
     // An id that makes no role of the template has to be given one.
     for id in ["ends-", &"x".repeat(60)] {
         let problem = edi.admin("POST", "deployments", &json!({ "id": id })).await.assert_problem(422);
-        assert_eq!(problem["errors"][0]["pointer"], "role", "{problem}");
+        assert_eq!(problem["errors"][0]["field"], "role", "{problem}");
     }
 }
 

@@ -181,7 +181,7 @@ async fn an_operator_revokes_what_was_pasted_or_is_told_why_not() {
         (json!({ "kind": "client", "id": "svc", "until": 5 }), "until"),
     ] {
         let problem = edi.admin("POST", "revocations", &body).await.assert_problem(422);
-        assert!(problem["errors"].as_array().unwrap().iter().any(|it| it["pointer"] == field), "{body}: {problem}");
+        assert!(problem["errors"].as_array().unwrap().iter().any(|it| it["field"] == field), "{body}: {problem}");
         assert!(!problem.to_string().contains("garbage"), "{problem}");
     }
 }

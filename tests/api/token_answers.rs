@@ -84,7 +84,7 @@ async fn lifetimes_are_the_clients_and_at_most_max_ttl() {
     for lifetime in [json!(3601), json!(9), json!(0), json!(-1), json!("300"), json!(60.5)] {
         let body = json!({ "client_id": "svc", "access_token_lifetime": lifetime });
         let problem = edi.admin("POST", "clients", &body).await.assert_problem(422);
-        assert_eq!(problem["errors"][0]["pointer"], "access_token_lifetime", "{lifetime}");
+        assert_eq!(problem["errors"][0]["field"], "access_token_lifetime", "{lifetime}");
     }
 }
 
@@ -118,7 +118,7 @@ async fn each_client_has_its_tokens_signed_with_its_algorithm() {
     let edi = TestEdi::new().await;
     let body = json!({ "client_id": "svc", "access_token_signing_alg": "RS256" });
     let problem = edi.admin("POST", "clients", &body).await.assert_problem(422);
-    assert_eq!(problem["errors"][0]["pointer"], "access_token_signing_alg", "an algorithm without keys");
+    assert_eq!(problem["errors"][0]["field"], "access_token_signing_alg", "an algorithm without keys");
 }
 
 /// A client, what it asks for, and the scope and audience of its token or the code of its refusal.
@@ -266,7 +266,7 @@ async fn the_default_role_is_granted_at_creation_and_never_at_issuing() {
     let unsaid = edi.register_with("unsaid", &json!({})).await;
     edi.request_token(&unsaid, &[]).await.assert_refused(400, "invalid_scope");
     let problem = edi.admin("POST", "deployments", &json!({ "id": "m" })).await.assert_problem(422);
-    assert_eq!(problem["errors"][0]["pointer"], "role");
+    assert_eq!(problem["errors"][0]["field"], "role");
 }
 
 #[tokio::test]
