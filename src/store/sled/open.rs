@@ -95,6 +95,7 @@ pub(super) fn open(folder: &Path, at_least: Revision) -> Result<Engine, OpenErro
         (true, _) => {}
     }
     refuse_hollow(folder, &data)?;
+    discard_unfinished_snapshots(&data).map_err(io("clearing away an unfinished snapshot"))?;
     let db = open_sled(folder, &data)?;
     if !db.was_recovered() {
         return Err(OpenError::damaged(folder, "its database is empty"));
@@ -166,6 +167,21 @@ fn refuse_hollow(folder: &Path, data: &Path) -> Result<(), OpenError> {
     let blobs = std::fs::read_dir(data.join("blobs")).map(|mut files| files.next().is_some());
     if blobs.unwrap_or(false) {
         return Err(OpenError::damaged(folder, "the folder data/blobs is not empty"));
+    }
+    Ok(())
+}
+
+/// sled writes a snapshot of its page table under a temporary name, syncs it, renames it and only then drops the old
+/// one; when opening it takes the last of them by name, temporary ones included, and calls one that a crash cut short
+/// a corruption. Such a file holds nothing: the log has everything, and the older snapshot is still there.
+fn discard_unfinished_snapshots(data: &Path) -> io::Result<()> {
+    for item in std::fs::read_dir(data)? {
+        let item = item?;
+        let name = item.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            std::fs::remove_file(item.path())?;
+        }
     }
     Ok(())
 }

@@ -195,6 +195,20 @@ async fn a_newer_format_is_refused() {
 }
 
 #[tokio::test]
+async fn a_snapshot_that_was_cut_short_is_no_damage() {
+    for half in [&b""[..], b"half a snapshot, and no checksum"] {
+        let folder = tempfile::tempdir().unwrap();
+        with_content(folder.path()).await;
+        let unfinished = folder.path().join("data/snap.7FFFFFFFFFFFFFFF.generating");
+        std::fs::write(&unfinished, half).unwrap();
+        let store = at(folder.path()).unwrap();
+        assert_eq!(store.scan("a/", None, 1000).await.unwrap().items.len(), 200);
+        assert!(!unfinished.exists());
+        store.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_making_that_was_cut_short_is_finished() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("data.new")).unwrap();
