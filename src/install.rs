@@ -16,7 +16,7 @@ use crate::keys::master::{MasterKey, MasterKeyError};
 use crate::keys::private_file::{self, PrivateFileError, Staged};
 use crate::keys::secrets::{self, SecretKeys};
 use crate::model::algorithm::Algorithm;
-use crate::model::client::{AuthMethod, Client, SecretCheck, StoredSecret};
+use crate::model::client::{Client, SecretCheck, StoredSecret};
 use crate::model::id::ClientId;
 use crate::model::keyring::Ring;
 use crate::model::scope::AdminScope;
@@ -199,9 +199,7 @@ async fn first_start(store: &dyn Store, ambient: &Ambient, plan: &Plan) -> Resul
     set_aside(&plan.operator_file)?;
     let staged_operator = Staged::write(&plan.operator_file, &text)?;
     let client = Client {
-        client_id: operator.clone(),
         client_name: Some("first operator".into()),
-        auth_method: AuthMethod::AnySecret,
         secrets: vec![StoredSecret {
             id: secret_id.clone(),
             name: Some("first start".into()),
@@ -209,15 +207,8 @@ async fn first_start(store: &dyn Store, ambient: &Ambient, plan: &Plan) -> Resul
             created_at: now,
             expires_at: None,
         }],
-        jwks: None,
-        roles: BTreeSet::new(),
         admin_scopes: BTreeSet::from([AdminScope::Admin]),
-        audiences: BTreeSet::new(),
-        access_token_lifetime: None,
-        access_token_signing_alg: None,
-        enabled: true,
-        created_at: now,
-        updated_at: now,
+        ..Client::new(operator.clone(), now)
     };
     let record = Installation {
         id: hex(&ambient.random::<8>()),

@@ -2,128 +2,26 @@
 //!
 //! Nobody grants an admin scope they lack, and only `edi:admin` changes a client that holds one, its secrets included.
 
-use std::collections::BTreeSet;
-
-use serde::Serialize;
-use serde_json::Value;
-
 use super::access::Operator;
+use super::client_draft::Draft;
+use super::client_view::{ClientView, Created, SecretView};
 use super::error::AdminError;
 use super::fields::{Fields, parsed, text};
 use super::page::{Page, PageRequest};
 use super::version::{At, IfMatch};
 use crate::audit;
 use crate::keys::secrets::parse as parse_tagged;
-use crate::model::algorithm::Algorithm;
-use crate::model::client::{
-    AuthMethod, Client, MAX_AUDIENCES, MAX_NAME, MAX_ROLES, MAX_SECRETS, SecretCheck, StoredSecret,
-};
-use crate::model::deployment::is_audience;
-use crate::model::id::{ClientId, SecretId};
+use crate::model::client::{Client, MAX_NAME, MAX_SECRETS, SecretCheck, StoredSecret};
+use crate::model::id::ClientId;
 use crate::model::revocation::{Revocation, Subject};
-use crate::model::scope::{AdminScope, Role};
-use crate::model::time::{self, Timestamp};
+use crate::model::scope::AdminScope;
+use crate::model::time::Timestamp;
 use crate::oauth::chosen_secret::{ChosenHash, MAX_CHOSEN, MIN_CHOSEN};
 use crate::oauth::service::Service;
 use crate::secret::Secret;
 use crate::store::Revision;
 use crate::store::collections::{By, clients, revocations};
 use crate::store::tx::TxError;
-
-/// The shortest lifetime a client may ask for, in seconds.
-const MIN_LIFETIME: u32 = 10;
-
-/// A client as operators see it: everything but what its secrets are checked with.
-#[derive(Debug, Serialize)]
-pub struct ClientView {
-    client_id: ClientId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_name: Option<String>,
-    /// Absent: a secret by Basic or form, as the client likes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token_endpoint_auth_method: Option<AuthMethod>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    jwks: Option<Value>,
-    roles: BTreeSet<Role>,
-    admin_scopes: BTreeSet<AdminScope>,
-    audiences: BTreeSet<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    access_token_lifetime: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    access_token_signing_alg: Option<Algorithm>,
-    state: &'static str,
-    secrets: Vec<SecretView>,
-    #[serde(with = "time::rfc3339")]
-    created_at: Timestamp,
-    #[serde(with = "time::rfc3339")]
-    updated_at: Timestamp,
-}
-
-/// A secret as operators see it.
-#[derive(Debug, Serialize)]
-pub struct SecretView {
-    id: SecretId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    /// `generated` by edi or `chosen` by someone.
-    kind: &'static str,
-    #[serde(with = "time::rfc3339")]
-    created_at: Timestamp,
-    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    expires_at: Option<Timestamp>,
-}
-
-impl From<&StoredSecret> for SecretView {
-    fn from(secret: &StoredSecret) -> Self {
-        Self {
-            id: secret.id.clone(),
-            name: secret.name.clone(),
-            kind: match secret.check {
-                SecretCheck::Generated(_) => "generated",
-                SecretCheck::Chosen(_) => "chosen",
-            },
-            created_at: secret.created_at,
-            expires_at: secret.expires_at,
-        }
-    }
-}
-
-impl From<Client> for ClientView {
-    fn from(client: Client) -> Self {
-        Self {
-            secrets: client.secrets.iter().map(SecretView::from).collect(),
-            client_id: client.client_id,
-            client_name: client.client_name,
-            token_endpoint_auth_method: Some(client.auth_method).filter(|method| *method != AuthMethod::AnySecret),
-            jwks: client.jwks,
-            roles: client.roles,
-            admin_scopes: client.admin_scopes,
-            audiences: client.audiences,
-            access_token_lifetime: client.access_token_lifetime,
-            access_token_signing_alg: client.access_token_signing_alg,
-            state: if client.enabled { "enabled" } else { "disabled" },
-            created_at: client.created_at,
-            updated_at: client.updated_at,
-        }
-    }
-}
-
-/// A view together with a secret that is shown this once.
-#[derive(Debug, Serialize)]
-pub struct Created<V> {
-    #[serde(flatten)]
-    view: V,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "once")]
-    client_secret: Option<Secret>,
-}
-
-#[expect(clippy::ref_option, reason = "serde's signature")]
-fn once<S: serde::Serializer>(secret: &Option<Secret>, to: S) -> Result<S::Ok, S::Error> {
-    match secret {
-        Some(secret) => to.serialize_str(secret.expose()),
-        None => to.serialize_none(),
-    }
-}
 
 /// Registers a client; edi makes its secret unless one is given.
 ///
@@ -143,21 +41,7 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     }
     fields.finish()?;
     let Some(client_id) = id else { return Err(AdminError::field("client_id", "a client needs an id")) };
-    let mut client = Client {
-        client_id,
-        client_name: None,
-        auth_method: AuthMethod::default(),
-        secrets: Vec::new(),
-        jwks: None,
-        roles: BTreeSet::new(),
-        admin_scopes: BTreeSet::new(),
-        audiences: BTreeSet::new(),
-        access_token_lifetime: None,
-        access_token_signing_alg: None,
-        enabled: true,
-        created_at: now,
-        updated_at: now,
-    };
+    let mut client = Client::new(client_id, now);
     draft.apply(&mut client);
     // The default role stands in for a role left out, unless the client is there for edi's own API. A template has
     // none for clients.
@@ -431,93 +315,4 @@ async fn make_secret(
         }
     };
     Ok((StoredSecret { id, name, check, created_at, expires_at }, shown))
-}
-
-/// What a body says about a client; outer `None`: nothing.
-#[derive(Debug, Default)]
-#[expect(clippy::option_option, reason = "a merge patch tells absent from null (RFC 7396)")]
-struct Draft {
-    name: Option<Option<String>>,
-    auth_method: Option<AuthMethod>,
-    roles: Option<BTreeSet<Role>>,
-    admin_scopes: Option<BTreeSet<AdminScope>>,
-    audiences: Option<BTreeSet<String>>,
-    lifetime: Option<Option<u32>>,
-    algorithm: Option<Option<Algorithm>>,
-    state: Option<bool>,
-}
-
-impl Draft {
-    fn read(&mut self, service: &Service, fields: &mut Fields) {
-        let settings = &service.settings;
-        self.name = fields.read("client_name", |value| text(value, MAX_NAME));
-        self.auth_method = fields
-            .read("token_endpoint_auth_method", |value| match value.as_str() {
-                Some("client_secret_basic") => Ok(AuthMethod::SecretBasic),
-                Some("client_secret_post") => Ok(AuthMethod::SecretPost),
-                _ => Err("expected client_secret_basic or client_secret_post".to_owned()),
-            })
-            .map(Option::unwrap_or_default);
-        self.roles = fields.read_set("roles", MAX_ROLES, |text| Role::parse(text).map_err(|error| error.to_string()));
-        self.admin_scopes =
-            fields.read_set("admin_scopes", AdminScope::ALL.len(), |text| text.parse().map_err(str::to_owned));
-        self.audiences = fields.read_set("audiences", MAX_AUDIENCES, |text| {
-            if !is_audience(text) {
-                Err("an audience has 1 to 512 printable ASCII characters without space, quote, backslash and #".into())
-            } else if text == settings.issuer {
-                Err("the issuer is the admin API's audience; no role reaches it".into())
-            } else {
-                Ok(text.to_owned())
-            }
-        });
-        self.lifetime = fields.read("access_token_lifetime", |value| {
-            let most = settings.max_ttl;
-            let seconds = value.as_u64().and_then(|seconds| u32::try_from(seconds).ok());
-            seconds
-                .filter(|seconds| (MIN_LIFETIME..=most).contains(seconds))
-                .ok_or_else(|| format!("expected whole seconds from {MIN_LIFETIME} to {most} (tokens.max_ttl)"))
-        });
-        self.algorithm = fields.read("access_token_signing_alg", |value| {
-            let algorithm: Algorithm = parsed(value, str::parse)?;
-            if settings.algorithms.contains(&algorithm) {
-                Ok(algorithm)
-            } else {
-                Err("this algorithm is not among keys.algorithms".into())
-            }
-        });
-        self.state = fields
-            .read("state", |value| match value.as_str() {
-                Some("enabled") => Ok(true),
-                Some("disabled") => Ok(false),
-                _ => Err("expected enabled or disabled".to_owned()),
-            })
-            .flatten();
-    }
-
-    fn apply(&self, client: &mut Client) {
-        if let Some(name) = &self.name {
-            client.client_name.clone_from(name);
-        }
-        if let Some(method) = self.auth_method {
-            client.auth_method = method;
-        }
-        if let Some(roles) = &self.roles {
-            client.roles.clone_from(roles);
-        }
-        if let Some(scopes) = &self.admin_scopes {
-            client.admin_scopes.clone_from(scopes);
-        }
-        if let Some(audiences) = &self.audiences {
-            client.audiences.clone_from(audiences);
-        }
-        if let Some(lifetime) = self.lifetime {
-            client.access_token_lifetime = lifetime;
-        }
-        if let Some(algorithm) = self.algorithm {
-            client.access_token_signing_alg = algorithm;
-        }
-        if let Some(enabled) = self.state {
-            client.enabled = enabled;
-        }
-    }
 }

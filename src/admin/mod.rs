@@ -4,6 +4,8 @@
 //! [`error::AdminError`].
 
 pub mod access;
+mod client_draft;
+pub mod client_view;
 pub mod clients;
 pub mod deployments;
 pub mod error;

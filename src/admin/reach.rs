@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::access::Operator;
-use super::clients::SecretView;
+use super::client_view::SecretView;
 use super::deployments;
 use super::error::AdminError;
 use super::page::{Page, PageRequest};

@@ -16,7 +16,7 @@ use crate::config::Engine;
 use crate::keys::master::MasterKey;
 use crate::keys::private_file;
 use crate::keys::secrets::SecretKeys;
-use crate::model::client::{AuthMethod, Client, SecretCheck, StoredSecret};
+use crate::model::client::{Client, SecretCheck, StoredSecret};
 use crate::model::id::ClientId;
 use crate::model::scope::AdminScope;
 use crate::store::collections::{By, clients, installation};
@@ -103,9 +103,7 @@ async fn make(
     let text = Zeroizing::new(serde_json::to_vec_pretty(&credentials).unwrap_or_default());
     private_file::write_new(file, &text).map_err(|error| failed(&error))?;
     let client = Client {
-        client_id: id.clone(),
         client_name: Some("recovered operator".into()),
-        auth_method: AuthMethod::AnySecret,
         secrets: vec![StoredSecret {
             id: secret_id,
             name: Some("edi recover".into()),
@@ -113,15 +111,8 @@ async fn make(
             created_at: now,
             expires_at: Some(now.plus(VALID)),
         }],
-        jwks: None,
-        roles: BTreeSet::new(),
         admin_scopes: BTreeSet::from([AdminScope::Admin]),
-        audiences: BTreeSet::new(),
-        access_token_lifetime: None,
-        access_token_signing_alg: None,
-        enabled: true,
-        created_at: now,
-        updated_at: now,
+        ..Client::new(id.clone(), now)
     };
     let by = By { actor: id.clone(), now, longest_lifetime: Duration::ZERO, reason: None };
     if let Err(error) = clients::create(store, ambient, &client, &by).await {

@@ -133,6 +133,26 @@ fn enabled() -> bool {
 }
 
 impl Client {
+    /// An enabled client that holds nothing and cannot prove itself yet.
+    #[must_use]
+    pub fn new(client_id: ClientId, now: Timestamp) -> Self {
+        Self {
+            client_id,
+            client_name: None,
+            auth_method: AuthMethod::default(),
+            secrets: Vec::new(),
+            jwks: None,
+            roles: BTreeSet::new(),
+            admin_scopes: BTreeSet::new(),
+            audiences: BTreeSet::new(),
+            access_token_lifetime: None,
+            access_token_signing_alg: None,
+            enabled: true,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     /// Whether it was granted `wanted`, directly or through `edi:admin`.
     #[must_use]
     pub fn holds(&self, wanted: AdminScope) -> bool {
