@@ -29,10 +29,16 @@ impl Document {
         let body = body.into();
         let digest = ring::digest::digest(&ring::digest::SHA256, &body);
         let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest.as_ref().get(..18).unwrap_or_default()));
+        Self::tagged(body, &tag, content_type)
+    }
+
+    /// A document whose strong entity tag, quotes included, is known already.
+    #[must_use]
+    pub fn tagged(body: impl Into<Bytes>, etag: &str, content_type: &'static str) -> Self {
         Self {
-            body,
+            body: body.into(),
             content_type: HeaderValue::from_static(content_type),
-            etag: HeaderValue::from_str(&tag).unwrap_or_else(|_| HeaderValue::from_static("\"\"")),
+            etag: HeaderValue::from_str(etag).unwrap_or_else(|_| HeaderValue::from_static("\"\"")),
         }
     }
 

@@ -10,5 +10,7 @@ use crate::oauth::service::Service;
 pub async fn jwks(request: HttpRequest, service: web::Data<Service>) -> HttpResponse {
     let jwks = service.key_set().jwks(service.now());
     let cache_control = format!("public, max-age={}", jwks.max_age);
-    Document::json(jwks.body.to_vec()).answer(&request, &cache_control)
+    // The key set made body and tag once, when a key last changed its state.
+    let body = web::Bytes::from_owner(jwks.body);
+    Document::tagged(body, &jwks.etag, "application/json").answer(&request, &cache_control)
 }
