@@ -1,16 +1,22 @@
 //! How edi is doing, on one page.
 
-use std::sync::atomic::Ordering;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::access::Operator;
 use super::error::AdminError;
 use super::keys::{KeyView, views};
+use crate::model::id::Kid;
+use crate::model::keyring::{KeyState, Transition};
 use crate::model::scope::AdminScope;
 use crate::model::time::{self, Timestamp};
+use crate::oauth::pulse::Lately;
 use crate::oauth::service::Service;
-use crate::store::Health;
+use crate::store::{Figures, Health};
+
+/// Less room than this on the store's disk wants attention, in bytes.
+const LITTLE_ROOM: u64 = 256 * 1024 * 1024;
 
 /// The page.
 #[derive(Debug, Serialize)]
@@ -23,53 +29,193 @@ pub struct Status {
     started_at: Timestamp,
     #[serde(with = "time::rfc3339")]
     now: Timestamp,
+    uptime_seconds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listeners: Option<Listeners>,
     store: StoreStatus,
     keys: Vec<KeyView>,
+    /// The next change of a key's state that is decided already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_transition: Option<TransitionView>,
+    /// When the next rotation begins by itself; absent while one is planned.
+    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    next_rotation_at: Option<Timestamp>,
+    /// Absent when the store does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clients: Option<u64>,
     deployments: usize,
     revocations: usize,
     tokens_issued: u64,
-    attention: Vec<String>,
+    token_requests_refused: u64,
+    /// The last minute of this process.
+    lately: Lately,
+    attention: Vec<Attention>,
+}
+
+#[derive(Debug, Serialize)]
+struct Listeners {
+    public: String,
+    admin: String,
+    tls: &'static str,
 }
 
 #[derive(Debug, Serialize)]
 struct StoreStatus {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
     health: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
     /// Milliseconds since the mirrors last heard of the store.
     silence_ms: u64,
+    /// What its files take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used_bytes: Option<u64>,
+    /// What its disk has left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    free_bytes: Option<u64>,
+    /// Entries by collection; expired ones count until they are swept.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    entries: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct TransitionView {
+    #[serde(with = "time::rfc3339")]
+    at: Timestamp,
+    kid: Kid,
+    /// The state it is in from then on.
+    to: KeyState,
+}
+
+impl From<Transition> for TransitionView {
+    fn from(transition: Transition) -> Self {
+        Self { at: transition.at, kid: transition.kid, to: transition.to }
+    }
+}
+
+/// Something that somebody should do something about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Attention {
+    /// What is wrong, in words.
+    pub what: String,
+    /// What mends it: a command where there is one.
+    pub next: String,
+}
+
+impl Attention {
+    /// What is wrong, and what mends it.
+    #[must_use]
+    pub fn new(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { what: what.into(), next: next.into() }
+    }
 }
 
 /// The page as of now.
 ///
 /// # Errors
 /// [`AdminError`].
-pub fn show(service: &Service, operator: &Operator) -> Result<Status, AdminError> {
+pub async fn show(service: &Service, operator: &Operator) -> Result<Status, AdminError> {
     operator.demand(AdminScope::Read)?;
-    let (health, problem) = match service.store.health() {
-        Health::Writable => ("ok", None),
-        Health::ReadOnly(why) => ("read-only", Some(why)),
-        Health::Down(why) => ("down", Some(why)),
-    };
-    let mut attention: Vec<String> = problem.iter().map(|why| format!("the store takes no writes: {why}")).collect();
-    if service.is_stale() {
-        attention.push("the mirrors have not heard of the store for more than 5 s".into());
-    }
+    // A store that does not answer is news, no reason to say nothing.
+    let figures = service.store.figures().await.ok();
+    let around = service.surroundings.get();
+    let now = service.now();
+    let (next_transition, next_rotation_at) = next_of_keys(service, now);
     Ok(Status {
         version: env!("CARGO_PKG_VERSION"),
         issuer: service.settings.issuer.clone(),
         audience: service.settings.audience.clone(),
         started_at: service.started_at,
-        now: service.now(),
-        store: StoreStatus {
-            health,
-            problem,
-            silence_ms: u64::try_from(service.silence().as_millis()).unwrap_or(u64::MAX),
-        },
+        now,
+        uptime_seconds: now.since(service.started_at).as_secs(),
+        listeners: around.map(|it| Listeners { public: it.public.clone(), admin: it.admin.clone(), tls: it.tls }),
+        store: store(service, figures.as_ref()),
         keys: views(service),
+        next_transition,
+        next_rotation_at,
+        clients: figures.as_ref().map(|figures| figures.entries.get("client").copied().unwrap_or_default()),
         deployments: service.deployments.read().len(),
         revocations: service.revocations.read().len(),
-        tokens_issued: service.issued.load(Ordering::Relaxed),
-        attention,
+        tokens_issued: service.pulse.issued(),
+        token_requests_refused: service.pulse.refused(),
+        lately: service.pulse.lately(tokio::time::Instant::now()),
+        attention: attention(service, figures.as_ref(), now),
     })
+}
+
+fn store(service: &Service, figures: Option<&Figures>) -> StoreStatus {
+    let (health, problem) = match service.store.health() {
+        Health::Writable => ("ok", None),
+        Health::ReadOnly(why) => ("read-only", Some(why)),
+        Health::Down(why) => ("down", Some(why)),
+    };
+    let around = service.surroundings.get();
+    let room = figures.and_then(|figures| figures.room);
+    StoreStatus {
+        engine: around.map(|it| it.engine),
+        path: around.and_then(|it| it.folder.clone()),
+        health,
+        problem,
+        silence_ms: u64::try_from(service.silence().as_millis()).unwrap_or(u64::MAX),
+        used_bytes: room.map(|room| room.used),
+        free_bytes: room.map(|room| room.free),
+        entries: figures.map(|figures| figures.entries.clone()).unwrap_or_default(),
+    }
+}
+
+fn next_of_keys(service: &Service, now: Timestamp) -> (Option<TransitionView>, Option<Timestamp>) {
+    let keys = service.keys.read();
+    let first = keys.rings().flat_map(|ring| ring.transitions(now)).min_by_key(|transition| transition.at);
+    let kept = |algorithm| service.settings.algorithms.contains(&algorithm);
+    let due = keys.rings().filter(|ring| kept(ring.algorithm));
+    let due = due.filter_map(|ring| service.settings.schedule.due(ring, now)).min();
+    (first.map(Into::into), due)
+}
+
+/// Everything that wants attention, the most urgent first: one function a part of edi, each of which adds its own.
+fn attention(service: &Service, figures: Option<&Figures>, now: Timestamp) -> Vec<Attention> {
+    let mut all = Vec::new();
+    of_store(service, figures, &mut all);
+    of_keys(service, now, &mut all);
+    all
+}
+
+fn of_store(service: &Service, figures: Option<&Figures>, all: &mut Vec<Attention>) {
+    if let Health::ReadOnly(why) | Health::Down(why) = service.store.health() {
+        all.push(Attention::new(
+            format!("the store takes no writes: {why}"),
+            "free room on its disk, or mend it; edi opens the store again by itself. Its log says more (edi::store)",
+        ));
+    }
+    if service.is_stale() {
+        all.push(Attention::new(
+            "the mirrors have not heard of the store for more than 5 s",
+            "look at the disk's load and at the log (edi::store); decisions are refused until the store answers",
+        ));
+    }
+    if let Some(room) = figures.and_then(|figures| figures.room)
+        && room.free < LITTLE_ROOM
+    {
+        let folder = service.surroundings.get().and_then(|it| it.folder.as_deref()).unwrap_or("its folder");
+        all.push(Attention::new(
+            format!("the store's disk has {} MiB left", room.free / (1024 * 1024)),
+            format!("free some, or move the store to a larger disk: `df -h {folder}`"),
+        ));
+    }
+}
+
+fn of_keys(service: &Service, now: Timestamp, all: &mut Vec<Attention>) {
+    let keys = service.keys.read();
+    for ring in keys.rings().filter(|ring| service.settings.algorithms.contains(&ring.algorithm)) {
+        if ring.standby().is_none() && ring.planned(now).is_none() {
+            let algorithm = ring.algorithm;
+            all.push(Attention::new(
+                format!("no {algorithm} key waits to take over: an emergency would have to publish one first"),
+                format!("`edi key rotate --alg {algorithm}`"),
+            ));
+        }
+    }
 }

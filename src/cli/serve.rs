@@ -11,15 +11,16 @@ use tokio::task::JoinHandle;
 
 use super::{ConfigFlags, Exit, Failure, Output};
 use crate::ambient::Ambient;
-use crate::config::{Config, Engine, LogFormat};
+use crate::config::{Config, Engine, LogFormat, Tls};
 use crate::http::body::BodyLimit;
 use crate::http::peer::Proxies;
 use crate::http::{routes, server};
 use crate::install::{self, Plan, Start};
 use crate::model::keyring::Schedule;
 use crate::oauth::access_token::RoleClaims;
+use crate::oauth::pulse::BEAT;
 use crate::oauth::rotation;
-use crate::oauth::service::{Service, Settings};
+use crate::oauth::service::{Service, Settings, Surroundings};
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
 use crate::store::{CommitError, Store};
@@ -165,9 +166,15 @@ async fn start_with(
         .await
         .map_err(|error| failed(&error))?;
 
+    // A service is told once where it runs.
+    let _ = service.surroundings.set(surroundings(config, public_at, admin_at));
+
     let (stop, mut stopped) = watch::channel(false);
-    let background =
-        vec![tokio::spawn(sweep(Arc::clone(&store))), tokio::spawn(rotation::keep_rotating(Arc::clone(&service)))];
+    let background = vec![
+        tokio::spawn(sweep(Arc::clone(&store))),
+        tokio::spawn(rotation::keep_rotating(Arc::clone(&service))),
+        tokio::spawn(beat(Arc::clone(&service))),
+    ];
     let data = web::Data::from(Arc::clone(&service));
     let limit = BodyLimit(config.limits.oauth_body_bytes);
     let issuer_path = config.issuer.path().to_owned();
@@ -268,6 +275,26 @@ fn plan(config: &Config, settings: &Settings, admin_at: SocketAddr) -> Plan {
         admin_url: config.listen.admin_url_at(admin_at),
         algorithms: settings.algorithms.clone(),
         max_ttl: settings.max_ttl,
+    }
+}
+
+fn surroundings(config: &Config, public: SocketAddr, admin: SocketAddr) -> Surroundings {
+    let (engine, folder) = match config.store.engine {
+        Engine::Memory => ("memory", None),
+        Engine::Sled => ("sled", Some(config.store.path.display().to_string())),
+    };
+    let tls = match config.listen.tls {
+        Tls::Off => "off",
+        Tls::OffBehindProxy => "off-behind-proxy",
+    };
+    Surroundings { public: public.to_string(), admin: admin.to_string(), tls, engine, folder }
+}
+
+/// Remembers what was counted, for the figures of the last minute.
+async fn beat(service: Arc<Service>) {
+    loop {
+        tokio::time::sleep(BEAT).await;
+        service.pulse.beat(tokio::time::Instant::now());
     }
 }
 

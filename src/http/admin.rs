@@ -171,7 +171,7 @@ impl Operation<'_> {
             KeyRevoke(kid) => ok(&keys::revoke(service, operator, kid, body).await?),
             RevocationList => ok(&revocations::list(service, operator, query.kind.as_deref(), &page()?).await?),
             RevocationCreate => created(&revocations::create(service, operator, body).await?),
-            Status => ok(&status::show(service, operator)?),
+            Status => ok(&status::show(service, operator).await?),
         })
     }
 }

@@ -27,13 +27,21 @@ pub async fn token(
     payload: web::Payload,
     service: web::Data<Service>,
 ) -> Result<HttpResponse, OAuthHttpError> {
+    answer(&request, payload, &service).await.inspect_err(|_| service.pulse.note_refused())
+}
+
+async fn answer(
+    request: &HttpRequest,
+    payload: web::Payload,
+    service: &Service,
+) -> Result<HttpResponse, OAuthHttpError> {
     form::refuse_query(request.query_string())?;
-    let form = form::read(&request, payload).await?;
+    let form = form::read(request, payload).await?;
     let wanted =
         TokenRequest { grant_type: form.get("grant_type"), scope: form.get("scope"), resource: form.get("resource") };
     check_grant_type(wanted)?;
-    let caller = authenticate(&request, &form, &service).await?;
-    let answer = issue(&service, &caller, wanted)?;
+    let caller = authenticate(request, &form, service).await?;
+    let answer = issue(service, &caller, wanted)?;
     // RFC 6749 §5.1: no-store and no-cache on every answer that holds a token.
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache")).json(Answer {
         access_token: &answer.access_token,

@@ -14,6 +14,7 @@ pub mod introspection;
 pub mod last_issued;
 pub mod legion;
 pub mod metadata;
+pub mod pulse;
 pub mod remembered;
 pub mod revocation;
 pub mod rotation;

@@ -4,8 +4,7 @@
 //! answered only once the mirrors have it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::access_token::{RoleClaims, json_text};
@@ -13,6 +12,7 @@ use super::chosen_secret::Hasher;
 use super::error::OAuthError;
 use super::grant::RoleAudiences;
 use super::last_issued::LastIssued;
+use super::pulse::Pulse;
 use super::remembered::RememberedTokens;
 use super::verified::VerifiedSecrets;
 use crate::ambient::Ambient;
@@ -126,6 +126,21 @@ impl Fold for KeyFold {
     }
 }
 
+/// Where a service runs, in words for operators. Nothing is decided by it.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// The address of the public listener.
+    pub public: String,
+    /// The address of the admin listener.
+    pub admin: String,
+    /// Who encrypts.
+    pub tls: &'static str,
+    /// The store's engine.
+    pub engine: &'static str,
+    /// The store's folder, if it has one.
+    pub folder: Option<String>,
+}
+
 /// Why the service cannot start on a store.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -188,8 +203,10 @@ pub struct Service {
     pub placing: tokio::sync::Mutex<()>,
     /// When each role was last put into a token.
     pub last_issued: LastIssued,
-    /// How many tokens this process issued.
-    pub issued: AtomicU64,
+    /// What this process issued and refused, and how much of it lately.
+    pub pulse: Pulse,
+    /// Where it runs; told once, by whoever started it.
+    pub surroundings: OnceLock<Surroundings>,
     /// When this process started.
     pub started_at: Timestamp,
 }
@@ -240,7 +257,8 @@ impl Service {
             remembered: RememberedTokens::default(),
             placing: tokio::sync::Mutex::new(()),
             last_issued: LastIssued::default(),
-            issued: AtomicU64::new(0),
+            pulse: Pulse::starting(tokio::time::Instant::now()),
+            surroundings: OnceLock::new(),
             started_at: ambient.now(),
             settings,
             ambient,

@@ -1,7 +1,6 @@
 //! The token endpoint (RFC 6749 §4.4, 5): an authenticated client asks, a signed token comes out. No store write, no
 //! store read beyond memory.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::access_token::{Life, Lineage, write_claims};
@@ -99,7 +98,7 @@ pub fn mint(
     let access_token = signer.sign(claims.as_bytes()).map_err(|error| {
         OAuthError::new(Code::ServerError, "the token could not be signed").because(error.to_string())
     })?;
-    service.issued.fetch_add(1, Ordering::Relaxed);
+    service.pulse.note_issued();
     service.last_issued.note(&granted.roles, now);
     Ok(TokenAnswer { access_token, jti, expires_in: lifetime, scope: granted.scope() })
 }

@@ -30,7 +30,8 @@ macro_rules! store_conformance {
             a_renewed_value_is_not_swept, a_sweep_is_bounded, pages_come_in_order_and_complete,
             prefixes_end_where_they_end, a_watch_sees_each_commit_together_in_order_and_its_prefix_alone,
             a_watch_misses_nothing_under_concurrent_writers, a_watch_starts_where_it_was_told,
-            a_watch_is_never_silent_for_long, a_watcher_too_far_back_is_lost, a_closed_store_refuses }
+            a_watch_is_never_silent_for_long, a_watcher_too_far_back_is_lost, figures_count_each_collection,
+            a_closed_store_refuses }
     };
     ($open:expr => $($rule:ident),+) => { $(
         #[tokio::test]
@@ -265,6 +266,18 @@ pub(super) async fn a_sweep_is_bounded(rig: &Rig) {
         swept.push(rig.store.sweep(limit).await.unwrap());
     }
     assert_eq!(swept, [7, MAX_COMMIT_ENTRIES, 150 - 7 - MAX_COMMIT_ENTRIES, 0]);
+}
+
+pub(super) async fn figures_count_each_collection(rig: &Rig) {
+    assert_eq!(rig.store.figures().await.unwrap().entries, BTreeMap::new());
+    let end = rig.clock.now();
+    rig.store.commit(writes([put("a/1", b"x"), put("a/2", b"x"), put_until("b/1", b"x", end)])).await.unwrap();
+    rig.store.commit(writes([delete("a/1"), put("a/2", b"y")])).await.unwrap();
+    let figures = rig.store.figures().await.unwrap();
+    assert_eq!(figures.entries, BTreeMap::from([("a".into(), 1), ("b".into(), 1)]));
+    assert_eq!(figures.room.is_some_and(|room| room.used > 0 && room.free > 0), rig.folder.is_some());
+    rig.store.sweep(9).await.unwrap();
+    assert_eq!(rig.store.figures().await.unwrap().entries, BTreeMap::from([("a".into(), 1)]));
 }
 
 async fn pages(store: &dyn Store, prefix: &str, limit: usize) -> Vec<Page> {

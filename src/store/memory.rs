@@ -9,8 +9,8 @@ use async_trait::async_trait;
 
 use super::changelog::{ChangeLog, Pace};
 use super::{
-    Change, Changes, Commit, CommitError, Condition, Health, Key, MAX_COMMIT_ENTRIES, Page, Read, Revision, Store,
-    StoreError, Versioned, Write,
+    Change, Changes, Commit, CommitError, Condition, Figures, Health, Key, MAX_COMMIT_ENTRIES, Page, Read, Revision,
+    Store, StoreError, Versioned, Write,
 };
 use crate::ambient::Clock;
 use crate::model::time::Timestamp;
@@ -216,6 +216,15 @@ impl Store for MemoryStore {
             self.write(&mut state, writes)?;
         }
         Ok(count)
+    }
+
+    async fn figures(&self) -> Result<Figures, StoreError> {
+        self.readable()?;
+        let mut figures = Figures::default();
+        for key in self.lock().entries.keys() {
+            *figures.entries.entry(key.collection().to_owned()).or_default() += 1;
+        }
+        Ok(figures)
     }
 
     fn health(&self) -> Health {

@@ -27,6 +27,7 @@ pub mod record;
 pub mod sled;
 pub mod tx;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -281,6 +282,24 @@ pub enum Health {
     Down(String),
 }
 
+/// What a store holds, for people who look after it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// How many entries each collection holds; expired ones count until they are swept.
+    pub entries: BTreeMap<String, u64>,
+    /// The room on disk, of an engine that takes any.
+    pub room: Option<Room>,
+}
+
+/// Room on disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// What the store's files take.
+    pub used: u64,
+    /// What is left to it.
+    pub free: u64,
+}
+
 /// The contract; see the module's page for what it promises.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -304,6 +323,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// How the engine is doing, without asking it.
     fn health(&self) -> Health;
+
+    /// What it holds. An engine on disk knows it from its book-keeping; nothing is counted.
+    async fn figures(&self) -> Result<Figures, StoreError>;
 
     /// Makes everything durable, stops the engine and frees its files. Later calls are refused.
     async fn close(&self);

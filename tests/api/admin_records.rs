@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::edi::{ISSUER, TestEdi};
+use crate::support::edi::{ISSUER, Registered, Setup, TestEdi};
 
 fn wrong_fields(problem: &Value) -> Vec<&str> {
     problem["errors"].as_array().unwrap().iter().map(|error| error["field"].as_str().unwrap()).collect()
@@ -244,5 +244,28 @@ async fn status_tells_how_edi_is_doing() {
     edi.memory().fail_writes(true);
     let now = edi.admin("GET", "status", &Value::Null).await.assert(200).json();
     assert_eq!(now["store"]["health"], "read-only");
-    assert!(now["attention"][0].as_str().unwrap().contains("takes no writes"), "{now}");
+    assert!(now["attention"][0]["what"].as_str().unwrap().contains("takes no writes"), "{now}");
+    assert!(!now["attention"][0]["next"].as_str().unwrap().is_empty(), "{now}");
+}
+
+#[tokio::test]
+async fn status_counts_what_there_is_and_what_happened_lately() {
+    let setup = Setup::on_disk();
+    let edi = setup.start().await;
+    let svc = edi.register("svc", &["a"]).await;
+    edi.token(&svc, &[]).await;
+    let wrong = Registered { secret: "wrong".into(), ..svc };
+    edi.request_token(&wrong, &[]).await.assert(401);
+    edi.advance(90);
+    let status = edi.admin("GET", "status", &Value::Null).await.assert(200).json();
+    assert_eq!((&status["clients"], &status["uptime_seconds"]), (&json!(2), &json!(90)), "{status}");
+    assert_eq!(status["token_requests_refused"], 1);
+    assert_eq!((&status["lately"]["issued"], &status["lately"]["refused"]), (&status["tokens_issued"], &json!(1)));
+    assert_eq!(status["listeners"]["public"], edi.public.to_string());
+    assert_eq!(status["listeners"]["admin"], edi.admin.to_string());
+    let store = &status["store"];
+    assert_eq!((&store["engine"], &store["path"]), (&json!("sled"), &json!(setup.path("data").display().to_string())));
+    assert!(store["used_bytes"].as_u64().unwrap() > 0 && store["free_bytes"].as_u64().unwrap() > 0, "{store}");
+    assert_eq!(store["entries"]["client"], 2, "{store}");
+    assert!(status["next_rotation_at"].as_str().is_some(), "{status}");
 }

@@ -222,11 +222,17 @@ async fn status_shows_what_it_does_not_know_yet() {
         json!({
             "version": "0.1.0", "issuer": "http://x", "store": { "engine": "sled", "health": "writable" },
             "keys": [{ "kid": "k1", "algorithm": "ES256", "state": "active" }], "clients": 2,
-            "replicas": { "seen": 3 }, "attention": ["the master key is old"],
+            "replicas": { "seen": 3 },
+            "attention": [{ "what": "the master key is old", "next": "`edi key rotate-master`" }],
         }),
     );
     let run = fake.operator("status").await;
-    for text in ["store engine   sled", "replicas seen  3", "k1   ES256  active", "attention: the master key is old"] {
+    for text in [
+        "store     sled, writable",
+        "replicas  seen 3",
+        "k1   ES256  active",
+        "attention: the master key is old\n  next: `edi key rotate-master`",
+    ] {
         assert!(run.out.contains(text), "{text}: {}", run.out);
     }
 }

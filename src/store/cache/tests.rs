@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use super::super::conformance::{delete, key, put, put_until, writes};
 use super::super::memory::MemoryStore;
-use super::super::{Commit, CommitError, Health, Page, Read};
+use super::super::{Commit, CommitError, Figures, Health, Page, Read};
 use super::*;
 use crate::ambient::ManualClock;
 
@@ -46,6 +46,10 @@ impl Store for Slow {
 
     async fn sweep(&self, limit: usize) -> Result<usize, CommitError> {
         self.inner.sweep(limit).await
+    }
+
+    async fn figures(&self) -> Result<Figures, StoreError> {
+        self.inner.figures().await
     }
 
     fn health(&self) -> Health {

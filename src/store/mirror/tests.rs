@@ -5,7 +5,7 @@ use async_trait::async_trait;
 
 use super::super::conformance::{delete, put, put_until, writes};
 use super::super::memory::MemoryStore;
-use super::super::{Commit, CommitError, Health, Page, Read};
+use super::super::{Commit, CommitError, Figures, Health, Page, Read};
 use super::*;
 use crate::ambient::ManualClock;
 
@@ -172,6 +172,10 @@ impl Store for Shifting {
 
     async fn sweep(&self, limit: usize) -> Result<usize, CommitError> {
         self.inner.sweep(limit).await
+    }
+
+    async fn figures(&self) -> Result<Figures, StoreError> {
+        self.inner.figures().await
     }
 
     fn health(&self) -> Health {

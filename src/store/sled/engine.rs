@@ -1,5 +1,6 @@
 //! The open database: reading a snapshot, applying a commit, and making what was applied durable.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
@@ -63,6 +64,16 @@ impl View {
             }
         }
         Ok(page)
+    }
+}
+
+impl View {
+    /// How many entries each collection holds, from the book-keeping.
+    pub(super) fn counts(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+        let corrupt = |what| StoreError::Corrupt { key: "meta".into(), what };
+        let stored = self.tree.get(META_KEY).map_err(unreadable)?;
+        let stored = stored.ok_or_else(|| corrupt("the meta record is missing".into()))?;
+        Ok(Meta::decode(&stored).map_err(corrupt)?.counts())
     }
 }
 

@@ -146,6 +146,11 @@ impl Meta {
         }
     }
 
+    /// How many entries each collection holds.
+    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
+        self.collections.iter().map(|(name, tally)| (name.clone(), tally.count)).collect()
+    }
+
     /// What differs between what was `found` and what this record says should be there.
     pub(super) fn difference(&self, found: &Self) -> Option<String> {
         let names = self.collections.keys().chain(found.collections.keys());

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::super::Room;
 use super::open::OpenError;
 
 pub(super) const DATA: &str = "data";
@@ -51,6 +52,28 @@ fn refuse_foreign(folder: &Path) -> Result<(), OpenError> {
         }
     }
     foreign.map_or(Ok(()), |file| Err(OpenError::NotAStore { folder: folder.into(), file }))
+}
+
+/// What the files take, and what the disk has left for us.
+pub(super) fn room(folder: &Path) -> io::Result<Room> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(Room { used: used(folder)?, free: disk.f_bavail.saturating_mul(disk.f_frsize) })
+}
+
+/// Blocks that are really taken: files can have holes.
+fn used(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0_u64;
+    for item in std::fs::read_dir(folder)? {
+        let item = item?;
+        match item.metadata() {
+            Ok(found) if found.is_dir() => bytes = bytes.saturating_add(used(&item.path())?),
+            Ok(found) => bytes = bytes.saturating_add(found.blocks().saturating_mul(512)),
+            // The engine cleared it away meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
 }
 
 /// Makes the names in a folder durable.

@@ -20,7 +20,7 @@ mod entry;
 mod folder;
 mod open;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -32,7 +32,9 @@ use self::committer::{Committer, Job};
 use self::engine::View;
 pub use self::open::OpenError;
 use super::changelog::ChangeLog;
-use super::{Changes, Commit, CommitError, Health, Key, MAX_COMMIT_ENTRIES, Page, Read, Revision, Store, StoreError};
+use super::{
+    Changes, Commit, CommitError, Figures, Health, Key, MAX_COMMIT_ENTRIES, Page, Read, Revision, Store, StoreError,
+};
 use crate::ambient::Clock;
 
 /// How long a caller waits for its commit before the outcome counts as unknown.
@@ -43,6 +45,7 @@ const QUEUE: usize = 1024;
 /// A store in a folder of its own, used by one process at a time. Close it with [`Store::close`]: dropping it stops
 /// it too, but does not wait until the folder is free.
 pub struct SledStore {
+    folder: PathBuf,
     shared: Arc<Shared>,
     jobs: mpsc::Sender<Job>,
 }
@@ -100,7 +103,7 @@ impl SledStore {
         Committer::new(path, Arc::clone(&shared), engine, lock)
             .start(queue)
             .map_err(|source| OpenError::io(path, "starting the writing thread", source))?;
-        Ok(Self { shared, jobs })
+        Ok(Self { folder: path.to_owned(), shared, jobs })
     }
 
     /// Runs a read off the async threads.
@@ -166,6 +169,11 @@ impl Store for SledStore {
 
     async fn sweep(&self, limit: usize) -> Result<usize, CommitError> {
         self.submit(|answer| Job::Sweep { limit: limit.min(MAX_COMMIT_ENTRIES), answer }).await
+    }
+
+    async fn figures(&self) -> Result<Figures, StoreError> {
+        let folder = self.folder.clone();
+        self.read(move |view, _| Ok(Figures { entries: view.counts()?, room: folder::room(&folder).ok() })).await
     }
 
     fn health(&self) -> Health {
