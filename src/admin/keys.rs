@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::access::Operator;
 use super::error::AdminError;
 use super::fields::{Fields, parsed};
-use super::page::Page;
+use super::page::{Page, PageRequest};
 use crate::audit;
 use crate::model::algorithm::Algorithm;
 use crate::model::id::Kid;
@@ -15,6 +15,7 @@ use crate::model::scope::AdminScope;
 use crate::model::time::{self, Timestamp};
 use crate::oauth::rotation::{self, RotationError};
 use crate::oauth::service::Service;
+use crate::store::Key;
 
 /// A signing key as operators see it: its public half and its life.
 #[derive(Debug, Serialize)]
@@ -35,13 +36,66 @@ pub struct KeyView {
     jwk: Value,
 }
 
-/// All keys, the signing ones of each algorithm first.
+/// Which keys are wanted; `None`: whichever.
+#[derive(Debug, Default)]
+pub struct KeyFilter {
+    state: Option<KeyState>,
+    algorithm: Option<Algorithm>,
+}
+
+impl KeyFilter {
+    /// Reads `state` and `algorithm` as they stand in a query.
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] naming the parameter.
+    pub fn parse(state: Option<&str>, algorithm: Option<&str>) -> Result<Self, AdminError> {
+        let state = state.map(|name| {
+            let wanted = KeyState::ALL.into_iter().find(|state| state.name() == name);
+            wanted.ok_or_else(|| AdminError::field("state", "expected pending, active, retiring, retired or revoked"))
+        });
+        let algorithm = algorithm.map(|name| name.parse().map_err(|why: &str| AdminError::field("algorithm", why)));
+        Ok(Self { state: state.transpose()?, algorithm: algorithm.transpose()? })
+    }
+
+    fn takes(&self, key: &KeyView) -> bool {
+        self.state.is_none_or(|state| state == key.state)
+            && self.algorithm.is_none_or(|algorithm| algorithm == key.algorithm)
+    }
+}
+
+/// One page of keys, by algorithm and then by the time from which they sign; standbys last.
 ///
 /// # Errors
 /// [`AdminError`].
-pub fn list(service: &Service, operator: &Operator) -> Result<Page<KeyView>, AdminError> {
+pub fn list(
+    service: &Service,
+    operator: &Operator,
+    filter: &KeyFilter,
+    page: &PageRequest,
+) -> Result<Page<KeyView>, AdminError> {
     operator.demand_read(AdminScope::Keys)?;
-    Ok(Page::new(views(service), None))
+    let mut keys = views(service);
+    if let Some(after) = &page.after {
+        // The cursor names a key; one that is gone meanwhile leaves nothing to go on from.
+        let last = keys.iter().position(|key| key.kid.as_str() == after.as_str());
+        let last = last.ok_or_else(|| AdminError::field("cursor", "this key is gone: start again"))?;
+        keys.drain(..=last);
+    }
+    keys.retain(|key| filter.takes(key));
+    let more = keys.len() > page.limit;
+    keys.truncate(page.limit);
+    let next = keys.last().filter(|_| more).map(|key| Key::new(key.kid.as_str()));
+    Ok(Page::new(keys, next.as_ref()))
+}
+
+/// One key.
+///
+/// # Errors
+/// [`AdminError`].
+pub fn show(service: &Service, operator: &Operator, kid: &str) -> Result<KeyView, AdminError> {
+    operator.demand_read(AdminScope::Keys)?;
+    let found = views(service).into_iter().find(|key| key.kid.as_str() == kid);
+    found.ok_or_else(|| AdminError::NotFound("there is no key with this id".into()))
 }
 
 /// All keys.

@@ -2,6 +2,11 @@
 //!
 //! The order is fixed: bearer, scope, path and method, media type, body. A stranger learns nothing but 401.
 
+mod query;
+pub(in crate::http) mod table;
+
+use std::borrow::Cow;
+
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderMap, IF_MATCH};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -20,40 +25,8 @@ use crate::admin::{clients, deployments, explain, keys, reach, revocations, role
 use crate::model::scope::AdminScope;
 use crate::oauth::service::Service;
 use crate::secret::Secret;
-
-/// One thing an operator can do. The texts are path segments as they came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operation<'a> {
-    ClientList,
-    ClientCreate,
-    ClientShow(&'a str),
-    ClientUpdate(&'a str),
-    ClientDelete(&'a str),
-    SecretList(&'a str),
-    SecretAdd(&'a str),
-    SecretRemove(&'a str, &'a str),
-    DeploymentList,
-    DeploymentCreate,
-    DeploymentShow(&'a str),
-    DeploymentUpdate(&'a str),
-    DeploymentDelete(&'a str),
-    DeploymentAccess(&'a str),
-    RoleList,
-    RoleShow(&'a str),
-    Explain,
-    KeyList,
-    KeyRotate,
-    KeyRevoke(&'a str),
-    RevocationList,
-    RevocationCreate,
-    Status,
-}
-
-use Operation::{
-    ClientCreate, ClientDelete, ClientList, ClientShow, ClientUpdate, DeploymentAccess, DeploymentCreate,
-    DeploymentDelete, DeploymentList, DeploymentShow, DeploymentUpdate, Explain, KeyList, KeyRevoke, KeyRotate,
-    RevocationCreate, RevocationList, RoleList, RoleShow, SecretAdd, SecretList, SecretRemove, Status,
-};
+use query::Query;
+use table::{Found, Operation, Row};
 
 /// Every scope that reaches something here; `edi:admin` includes them all.
 const SCOPES: [AdminScope; 6] = [
@@ -65,113 +38,68 @@ const SCOPES: [AdminScope; 6] = [
     AdminScope::Audit,
 ];
 
-/// What a path offers: its operations by method. `None` for a path that does not exist.
-fn offered<'a>(segments: &[&'a str]) -> Option<Vec<(Method, Operation<'a>)>> {
-    use Method as M;
-    Some(match *segments {
-        ["clients"] => vec![(M::GET, ClientList), (M::POST, ClientCreate)],
-        ["clients", id] => vec![(M::GET, ClientShow(id)), (M::PATCH, ClientUpdate(id)), (M::DELETE, ClientDelete(id))],
-        ["clients", id, "secrets"] => vec![(M::GET, SecretList(id)), (M::POST, SecretAdd(id))],
-        ["clients", id, "secrets", secret] => vec![(M::DELETE, SecretRemove(id, secret))],
-        ["deployments"] => vec![(M::GET, DeploymentList), (M::POST, DeploymentCreate)],
-        ["deployments", id] => {
-            vec![(M::GET, DeploymentShow(id)), (M::PATCH, DeploymentUpdate(id)), (M::DELETE, DeploymentDelete(id))]
-        }
-        ["deployments", id, "access"] => vec![(M::GET, DeploymentAccess(id))],
-        ["roles"] => vec![(M::GET, RoleList)],
-        ["roles", role] => vec![(M::GET, RoleShow(role))],
-        ["explain"] => vec![(M::POST, Explain)],
-        ["keys"] => vec![(M::GET, KeyList)],
-        ["keys", "rotate"] => vec![(M::POST, KeyRotate)],
-        ["keys", kid, "revoke"] => vec![(M::POST, KeyRevoke(kid))],
-        ["revocations"] => vec![(M::GET, RevocationList), (M::POST, RevocationCreate)],
-        ["status"] => vec![(M::GET, Status)],
-        _ => return None,
-    })
+/// A request that may be performed.
+struct Call<'a> {
+    service: &'a Service,
+    operator: &'a Operator,
+    /// What stands in the path where its row has names, in order.
+    names: &'a [Cow<'a, str>],
+    query: &'a Query,
+    version: &'a IfMatch,
+    body: &'a [u8],
 }
 
-impl Operation<'_> {
-    /// The scope that changes such things, and whether `edi:read` is enough.
-    fn scope(self) -> (AdminScope, bool) {
-        match self {
-            ClientList | ClientShow(_) | SecretList(_) => (AdminScope::Clients, true),
-            ClientCreate | ClientUpdate(_) | ClientDelete(_) | SecretAdd(_) | SecretRemove(..) => {
-                (AdminScope::Clients, false)
-            }
-            DeploymentList | DeploymentShow(_) => (AdminScope::Deployments, true),
-            DeploymentCreate | DeploymentUpdate(_) | DeploymentDelete(_) => (AdminScope::Deployments, false),
-            KeyList => (AdminScope::Keys, true),
-            KeyRotate | KeyRevoke(_) => (AdminScope::Keys, false),
-            RevocationList => (AdminScope::Revocations, true),
-            RevocationCreate => (AdminScope::Revocations, false),
-            // These tell of clients and deployments alike.
-            DeploymentAccess(_) | RoleList | RoleShow(_) | Explain | Status => (AdminScope::Read, true),
-        }
+impl Call<'_> {
+    fn name(&self, n: usize) -> &str {
+        self.names.get(n).map_or("", |name| &**name)
     }
 
-    /// Demands its scope.
-    fn permitted(self, operator: &Operator) -> Result<(), AdminError> {
-        let (scope, read_is_enough) = self.scope();
-        if read_is_enough { operator.demand_read(scope) } else { operator.demand(scope) }
+    fn page(&self) -> Result<PageRequest, AdminError> {
+        PageRequest::parse(self.query.get("limit"), self.query.get("cursor"))
     }
+}
 
-    fn takes_body(self) -> bool {
-        matches!(
-            self,
-            ClientCreate
-                | ClientUpdate(_)
-                | SecretAdd(_)
-                | DeploymentCreate
-                | DeploymentUpdate(_)
-                | KeyRotate
-                | KeyRevoke(_)
-                | Explain
-                | RevocationCreate
-        )
-    }
-
-    async fn perform(
-        self,
-        service: &Service,
-        operator: &Operator,
-        query: &Query,
-        version: &IfMatch,
-        body: &[u8],
-    ) -> Result<HttpResponse, AdminError> {
-        let page = || PageRequest::parse(query.limit.as_deref(), query.cursor.as_deref());
+impl Operation {
+    async fn perform(self, call: &Call<'_>) -> Result<HttpResponse, AdminError> {
+        let Call { service, operator, query, version, body, .. } = *call;
+        let id = call.name(0);
         Ok(match self {
-            ClientList => ok(&clients::list(service, operator, &page()?).await?),
-            ClientCreate => created(&clients::create(service, operator, body).await?),
-            ClientShow(id) => versioned(&clients::show(service, operator, id).await?),
-            ClientUpdate(id) => versioned(&clients::update(service, operator, id, version, body).await?),
-            ClientDelete(id) => {
+            Self::ClientList => ok(&clients::list(service, operator, &call.page()?).await?),
+            Self::ClientCreate => created(&clients::create(service, operator, body).await?),
+            Self::ClientShow => versioned(&clients::show(service, operator, id).await?),
+            Self::ClientUpdate => versioned(&clients::update(service, operator, id, version, body).await?),
+            Self::ClientDelete => {
                 clients::delete(service, operator, id, version).await?;
                 HttpResponse::NoContent().finish()
             }
-            SecretList(id) => ok(&clients::list_secrets(service, operator, id).await?),
-            SecretAdd(id) => created(&clients::add_secret(service, operator, id, body).await?),
-            SecretRemove(id, secret) => {
-                clients::remove_secret(service, operator, id, secret).await?;
+            Self::SecretList => ok(&clients::list_secrets(service, operator, id).await?),
+            Self::SecretAdd => created(&clients::add_secret(service, operator, id, body).await?),
+            Self::SecretRemove => {
+                clients::remove_secret(service, operator, id, call.name(1)).await?;
                 HttpResponse::NoContent().finish()
             }
-            DeploymentList => ok(&deployments::list(service, operator, &page()?).await?),
-            DeploymentCreate => created(&deployments::create(service, operator, body).await?),
-            DeploymentShow(id) => versioned(&deployments::show(service, operator, id).await?),
-            DeploymentUpdate(id) => versioned(&deployments::update(service, operator, id, version, body).await?),
-            DeploymentDelete(id) => {
+            Self::DeploymentList => ok(&deployments::list(service, operator, &call.page()?).await?),
+            Self::DeploymentCreate => created(&deployments::create(service, operator, body).await?),
+            Self::DeploymentShow => versioned(&deployments::show(service, operator, id).await?),
+            Self::DeploymentUpdate => versioned(&deployments::update(service, operator, id, version, body).await?),
+            Self::DeploymentDelete => {
                 deployments::delete(service, operator, id, version).await?;
                 HttpResponse::NoContent().finish()
             }
-            DeploymentAccess(id) => ok(&reach::list(service, operator, id, &page()?).await?),
-            RoleList => ok(&roles::list(service, operator, &page()?).await?),
-            RoleShow(role) => ok(&roles::show(service, operator, role).await?),
-            Explain => ok(&explain::judge(service, operator, body).await?),
-            KeyList => ok(&keys::list(service, operator)?),
-            KeyRotate => ok(&keys::rotate(service, operator, body).await?),
-            KeyRevoke(kid) => ok(&keys::revoke(service, operator, kid, body).await?),
-            RevocationList => ok(&revocations::list(service, operator, query.kind.as_deref(), &page()?).await?),
-            RevocationCreate => created(&revocations::create(service, operator, body).await?),
-            Status => ok(&status::show(service, operator).await?),
+            Self::DeploymentAccess => ok(&reach::list(service, operator, id, &call.page()?).await?),
+            Self::RoleList => ok(&roles::list(service, operator, &call.page()?).await?),
+            Self::RoleShow => ok(&roles::show(service, operator, id).await?),
+            Self::Explain => ok(&explain::judge(service, operator, body).await?),
+            Self::KeyList => {
+                let filter = keys::KeyFilter::parse(query.get("state"), query.get("algorithm"))?;
+                ok(&keys::list(service, operator, &filter, &call.page()?)?)
+            }
+            Self::KeyShow => ok(&keys::show(service, operator, id)?),
+            Self::KeyRotate => ok(&keys::rotate(service, operator, body).await?),
+            Self::KeyRevoke => ok(&keys::revoke(service, operator, id, body).await?),
+            Self::RevocationList => ok(&revocations::list(service, operator, query.get("kind"), &call.page()?).await?),
+            Self::RevocationCreate => created(&revocations::create(service, operator, body).await?),
+            Self::Status => ok(&status::show(service, operator).await?),
         })
     }
 }
@@ -195,37 +123,6 @@ fn created(view: &impl Serialize) -> HttpResponse {
     HttpResponse::Created().json(view)
 }
 
-/// The query parameters that lists take; others are ignored.
-#[derive(Debug, Default)]
-struct Query {
-    limit: Option<String>,
-    cursor: Option<String>,
-    kind: Option<String>,
-}
-
-impl Query {
-    fn parse(text: &str) -> Result<Self, AdminError> {
-        let mut out = Self::default();
-        for pair in text.split('&') {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let slot = match name {
-                "limit" => &mut out.limit,
-                "cursor" => &mut out.cursor,
-                "kind" => &mut out.kind,
-                _ => continue,
-            };
-            if slot.replace(value.to_owned()).is_some() {
-                return Err(AdminError::field(name, "given twice"));
-            }
-        }
-        // An empty parameter counts as omitted.
-        for slot in [&mut out.limit, &mut out.cursor, &mut out.kind] {
-            slot.take_if(|value| value.is_empty());
-        }
-        Ok(out)
-    }
-}
-
 /// Everything under `/admin/v1`.
 ///
 /// # Errors
@@ -244,25 +141,24 @@ pub async fn handle(
     let operator = authenticate(&service, bearer.as_ref().map(Secret::expose))?;
     Exchange::of(&request).note_client(operator.client_id.as_str());
     let path = request.path().strip_prefix("/admin/v1/").unwrap_or_default();
-    let segments: Vec<&str> = path.split('/').collect();
-    let Some(offered) = offered(&segments) else {
+    let Some(Found { rows, names }) = table::find(path) else {
         // A token with no right to anything here learns not even what there is.
         if !SCOPES.iter().any(|scope| operator.holds(*scope)) {
             operator.demand(AdminScope::Read)?;
         }
-        return Err(Problem::new(StatusCode::NOT_FOUND));
+        return Err(Problem::new(StatusCode::NOT_FOUND).detail("there is nothing at this path"));
     };
-    let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
-    let Some((_, operation)) = offered.iter().find(|(offered, _)| offered == method) else {
+    let method = if request.method() == Method::HEAD { "GET" } else { request.method().as_str() };
+    let Some(row) = rows.iter().find(|row| row.method == method) else {
         // The scope before the method: one that reaches anything at this path.
-        let reached = offered.iter().map(|(_, other)| other.permitted(&operator)).reduce(Result::or);
+        let reached = rows.iter().map(|row| row.right.demand(&operator)).reduce(Result::or);
         reached.transpose()?;
-        return Ok(method_not_allowed(&offered));
+        return Ok(method_not_allowed(&rows));
     };
-    operation.permitted(&operator)?;
-    let query = Query::parse(request.query_string())?;
+    row.right.demand(&operator)?;
+    let query = Query::parse(request.query_string(), row.query)?;
     let mut operator = operator;
-    let body = if operation.takes_body() {
+    let body = if row.takes_body() {
         let body = body::read(request.headers(), payload, limit.0).await?;
         // Once more: a body can take its time, and a token that was revoked meanwhile changes nothing.
         operator = authenticate(&service, bearer.as_ref().map(Secret::expose))?;
@@ -275,11 +171,16 @@ pub async fn handle(
         zeroize::Zeroizing::default()
     };
     let version = if_match(request.headers());
-    Ok(operation.perform(&service, &operator, &query, &version, &body).await?)
+    let call =
+        Call { service: &service, operator: &operator, names: &names, query: &query, version: &version, body: &body };
+    Ok(row.operation.perform(&call).await?)
 }
 
-fn method_not_allowed(offered: &[(Method, Operation<'_>)]) -> HttpResponse {
-    let allowed: Vec<&str> = offered.iter().map(|(method, _)| method.as_str()).collect();
+fn method_not_allowed(rows: &[&Row]) -> HttpResponse {
+    let mut allowed: Vec<&str> = rows.iter().map(|row| row.method).collect();
+    if allowed.contains(&"GET") {
+        allowed.push("HEAD");
+    }
     HttpResponse::MethodNotAllowed().insert_header((ALLOW, allowed.join(", "))).finish()
 }
 
@@ -316,48 +217,6 @@ impl From<AdminError> for Problem {
                 })
                 .because(reason)
                 .retry_after(1),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_path_says_what_it_offers_and_the_reference_lists_it() {
-        let reference =
-            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/endpoints.md")).unwrap();
-        for (path, methods) in [
-            ("clients", "GET POST"),
-            ("clients/{id}", "GET PATCH DELETE"),
-            ("clients/{id}/secrets", "GET POST"),
-            ("clients/{id}/secrets/{secret}", "DELETE"),
-            ("deployments", "GET POST"),
-            ("deployments/{id}", "GET PATCH DELETE"),
-            ("deployments/{id}/access", "GET"),
-            ("roles", "GET"),
-            ("roles/{role}", "GET"),
-            ("explain", "POST"),
-            ("keys", "GET"),
-            ("keys/rotate", "POST"),
-            ("keys/{kid}/revoke", "POST"),
-            ("revocations", "GET POST"),
-            ("status", "GET"),
-        ] {
-            let segments: Vec<&str> = path.split('/').collect();
-            let offered = offered(&segments).unwrap();
-            let found: Vec<&str> = offered.iter().map(|(method, _)| method.as_str()).collect();
-            assert_eq!(found.join(" "), methods, "{path}");
-            for method in found {
-                let row = format!("| `{method} /admin/v1/{path}` |");
-                assert!(reference.contains(&row), "missing in the reference: {row}");
-            }
-        }
-        for path in ["", "client", "clients/", "clients/a/b", "clients/a/secrets/b/c", "keys/a"] {
-            let segments: Vec<&str> = path.split('/').collect();
-            // An empty id reaches the operation, which knows no such client.
-            assert!(offered(&segments).is_none() || path == "clients/", "{path}");
         }
     }
 }

@@ -49,6 +49,9 @@ pub enum KeyState {
 }
 
 impl KeyState {
+    /// All of them, in the order of a life.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Active, Self::Retiring, Self::Retired, Self::Revoked];
+
     /// Whether a key in this state is in the JWKS.
     #[must_use]
     pub const fn is_published(self) -> bool {

@@ -215,13 +215,13 @@ async fn the_scope_is_judged_before_the_body_and_what_is_there() {
         answer.assert_problem(status);
     }
     for (method, path, allow) in [
-        ("PUT", "clients", "GET, POST"),
-        ("PUT", "clients/reader", "GET, PATCH, DELETE"),
-        ("DELETE", "clients/reader/secrets", "GET, POST"),
+        ("PUT", "clients", "GET, POST, HEAD"),
+        ("PUT", "clients/reader", "GET, PATCH, DELETE, HEAD"),
+        ("DELETE", "clients/reader/secrets", "GET, POST, HEAD"),
         ("GET", "clients/reader/secrets/x", "DELETE"),
-        ("POST", "keys", "GET"),
-        ("POST", "status", "GET"),
-        ("OPTIONS", "status", "GET"),
+        ("POST", "keys", "GET, HEAD"),
+        ("POST", "status", "GET, HEAD"),
+        ("OPTIONS", "status", "GET, HEAD"),
     ] {
         let answer = judged(edi.ask_admin(method, path), &token).await;
         answer.assert_problem(405);
