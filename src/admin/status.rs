@@ -1,7 +1,5 @@
 //! How edi is doing, on one page.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use super::access::Operator;
@@ -76,9 +74,6 @@ struct StoreStatus {
     /// What its disk has left.
     #[serde(skip_serializing_if = "Option::is_none")]
     free_bytes: Option<u64>,
-    /// Entries by collection; expired ones count until they are swept.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    entries: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -162,7 +157,6 @@ fn store(service: &Service, figures: Option<&Figures>) -> StoreStatus {
         silence_ms: u64::try_from(service.silence().as_millis()).unwrap_or(u64::MAX),
         used_bytes: room.map(|room| room.used),
         free_bytes: room.map(|room| room.free),
-        entries: figures.map(|figures| figures.entries.clone()).unwrap_or_default(),
     }
 }
 

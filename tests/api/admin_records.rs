@@ -266,6 +266,5 @@ async fn status_counts_what_there_is_and_what_happened_lately() {
     let store = &status["store"];
     assert_eq!((&store["engine"], &store["path"]), (&json!("sled"), &json!(setup.path("data").display().to_string())));
     assert!(store["used_bytes"].as_u64().unwrap() > 0 && store["free_bytes"].as_u64().unwrap() > 0, "{store}");
-    assert_eq!(store["entries"]["client"], 2, "{store}");
     assert!(status["next_rotation_at"].as_str().is_some(), "{status}");
 }
