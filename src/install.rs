@@ -20,11 +20,10 @@ use crate::model::client::{Client, SecretCheck, StoredSecret};
 use crate::model::id::ClientId;
 use crate::model::keyring::Ring;
 use crate::model::scope::AdminScope;
-use crate::model::time::Timestamp;
 use crate::oauth::rotation::new_ring;
 use crate::store::collections::clients::{self, ChangeError};
 use crate::store::collections::installation::{self, Installation, Sealed};
-use crate::store::collections::{By, keyrings};
+use crate::store::collections::{By, audit, keyrings};
 use crate::store::tx::{Tx, TxError};
 use crate::store::{Store, StoreError};
 
@@ -218,7 +217,7 @@ async fn first_start(store: &dyn Store, ambient: &Ambient, plan: &Plan) -> Resul
         operator_secret: secret_id,
     };
     let sealed = Sealed { sealed: secret_keys.seal(&master, &*ambient.entropy) };
-    commit(store, &record, &sealed, &rings, &client, now).await?;
+    commit(store, ambient, &record, &sealed, &rings, &client).await?;
     staged_key.map_or(Ok(()), Staged::publish)?;
     staged_operator.publish()?;
     Ok(master)
@@ -226,11 +225,11 @@ async fn first_start(store: &dyn Store, ambient: &Ambient, plan: &Plan) -> Resul
 
 async fn commit(
     store: &dyn Store,
+    ambient: &Ambient,
     record: &Installation,
     sealed: &Sealed,
     rings: &[Ring],
     operator: &Client,
-    now: Timestamp,
 ) -> Result<(), InstallError> {
     let mut tx = Tx::new(store);
     if !installation::write(&mut tx, record, sealed).await? {
@@ -239,13 +238,17 @@ async fn commit(
     for ring in rings {
         tx.put(&keyrings::key(ring.algorithm), ring, None)?;
     }
-    let by = By { actor: operator.client_id.clone(), now, longest_lifetime: std::time::Duration::ZERO, reason: None };
+    let by = By::edi(record.created_at, "installation.create", record.id.as_str());
     match clients::write::<std::convert::Infallible>(&mut tx, None, Some(operator), &by).await {
         Ok(()) => {}
         Err(ChangeError::Store(error)) => return Err(error.into()),
         Err(_) => return Err(InstallError::Raced),
     }
-    match tx.commit().await {
+    let mut made = clients::differences(None, Some(operator));
+    made.ids("operator", [&operator.client_id], std::iter::empty::<&str>());
+    made.ids("keys", rings.iter().flat_map(|ring| &ring.keys).map(|key| &key.kid), std::iter::empty::<&str>());
+    let audited = audit::record(&mut tx, ambient, &by, made)?;
+    match tx.commit(audited).await {
         Ok(_) => Ok(()),
         Err(TxError::Commit(crate::store::CommitError::Conflict)) => Err(InstallError::Raced),
         Err(error) => Err(error.into()),

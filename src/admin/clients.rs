@@ -9,7 +9,6 @@ use super::error::AdminError;
 use super::fields::{Fields, parsed, text};
 use super::page::{Page, PageRequest};
 use super::version::{At, IfMatch};
-use crate::audit;
 use crate::keys::secrets::parse as parse_tagged;
 use crate::model::client::{Client, MAX_NAME, MAX_SECRETS, SecretCheck, StoredSecret};
 use crate::model::id::ClientId;
@@ -31,7 +30,13 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     operator.demand(AdminScope::Clients)?;
     let now = service.now();
     let mut fields = Fields::parse(body)?;
-    let id = fields.require("client_id", "a client needs an id", |value| parsed(value, ClientId::parse));
+    let id = fields.require("client_id", "a client needs an id", |value| {
+        let id = parsed(value, ClientId::parse)?;
+        if id == ClientId::edi() {
+            return Err("edi itself stands under this name in the audit trail; choose another".into());
+        }
+        Ok(id)
+    });
     let chosen = take_chosen_secret(&mut fields);
     let roles_given = fields.has("roles");
     let mut draft = Draft::default();
@@ -51,8 +56,8 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     may_change(operator, None, Some(&client))?;
     let (secret, shown) = make_secret(service, &client.client_id, None, None, chosen).await?;
     client.secrets.push(secret);
-    let revision = clients::create(&*service.store, &service.ambient, &client, &operator.by(service)).await?;
-    audit::changed(&operator.client_id, "client.create", client.client_id.as_str());
+    let by = operator.by(service, client.client_id.as_str());
+    let revision = clients::create(&*service.store, &service.ambient, &client, &by).await?;
     service.settled(revision).await?;
     Ok(Created { view: client.into(), client_secret: shown })
 }
@@ -102,7 +107,7 @@ pub async fn update(
     draft.read(service, &mut fields);
     fields.finish()?;
     let now = service.now();
-    let (client, revision) = change(service, operator, &id, "client.update", |before, there| {
+    let (client, revision) = change(service, operator, &id, |before, there| {
         version.demand(there)?;
         let mut after = before.clone();
         draft.apply(&mut after);
@@ -119,7 +124,7 @@ pub async fn update(
 /// [`AdminError`].
 pub async fn delete(service: &Service, operator: &Operator, id: &str, version: &IfMatch) -> Result<(), AdminError> {
     operator.demand(AdminScope::Clients)?;
-    change(service, operator, &known(id)?, "client.delete", |_, there| version.demand(there).map(|()| None)).await?;
+    change(service, operator, &known(id)?, |_, there| version.demand(there).map(|()| None)).await?;
     Ok(())
 }
 
@@ -150,7 +155,7 @@ pub async fn add_secret(
     let (before, _) = clients::get(&*service.store, &id).await?.ok_or_else(not_found)?;
     may_change(operator, Some(&before), Some(&before))?;
     let (secret, shown) = make_secret(service, &id, name, expires, chosen).await?;
-    change(service, operator, &id, "client.secret.add", |before, _| {
+    change(service, operator, &id, |before, _| {
         if !before.auth_method.uses_secrets() {
             return Err(AdminError::Conflict("a client of private_key_jwt has no secrets".into()));
         }
@@ -189,7 +194,7 @@ pub async fn remove_secret(
 ) -> Result<(), AdminError> {
     operator.demand(AdminScope::Clients)?;
     let now = service.now();
-    change(service, operator, &known(id)?, "client.secret.remove", |before, _| {
+    change(service, operator, &known(id)?, |before, _| {
         let mut after = before.clone();
         after.secrets.retain(|secret| secret.id.as_str() != secret_id);
         if after.secrets.len() == before.secrets.len() {
@@ -206,10 +211,9 @@ async fn change(
     service: &Service,
     operator: &Operator,
     id: &ClientId,
-    action: &'static str,
     mut rule: impl FnMut(&Client, Revision) -> Result<Option<Client>, AdminError>,
 ) -> Result<(Client, Revision), AdminError> {
-    let by = operator.by(service);
+    let by = operator.by(service, id.as_str());
     let mut taken_away = Vec::new();
     let (client, revision): (Client, Revision) =
         clients::change(&*service.store, &service.ambient, id, &by, |before, there| {
@@ -221,7 +225,6 @@ async fn change(
             Ok::<_, AdminError>(after)
         })
         .await?;
-    audit::changed(&operator.client_id, action, id.as_str());
     service.settled(revision).await?;
     revoke_what_was_issued_meanwhile(service, operator, &by, &taken_away).await?;
     Ok((client, revision))
@@ -236,14 +239,18 @@ async fn revoke_what_was_issued_meanwhile(
     taken_away: &[Subject],
 ) -> Result<(), AdminError> {
     let revocation = |by: &By| Revocation::bulk(by.now, by.longest_lifetime, by.actor.clone(), by.reason.clone());
-    let now = operator.by(service);
+    let now = By {
+        action: "revocation.create",
+        reason: Some("tokens were issued while the change was being written".into()),
+        ..operator.by(service, "")
+    };
     if taken_away.is_empty() || revocation(by).covers_iat >= Some(now.now.secs()) {
         return Ok(());
     }
     for subject in taken_away {
         let again = revocation(&now);
         // The change itself stands: a failure from here on is an outcome to be looked at, never "nothing was changed".
-        let added = revocations::add(&*service.store, &service.ambient, subject, &again).await;
+        let added = revocations::add(&*service.store, &service.ambient, subject, &again, &now).await;
         let unknown = |error: TxError| AdminError::Unavailable { unknown: true, reason: error.to_string() };
         let (_, revision) = added.map_err(unknown)?;
         service.settled(revision).await?;

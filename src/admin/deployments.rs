@@ -7,7 +7,6 @@ use super::error::AdminError;
 use super::fields::{Fields, parsed};
 use super::page::{Page, PageRequest};
 use super::version::{At, IfMatch};
-use crate::audit;
 use crate::model::deployment::{Deployment, MAX_HOSTS, MAX_PATHS, is_audience, parse_host, parse_path};
 use crate::model::id::DeploymentId;
 use crate::model::scope::{AdminScope, Role};
@@ -64,12 +63,12 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     let id = deployment.id.clone();
     let _placing = service.placing.lock().await;
     not_taken(service, &deployment)?;
-    let change = deployments::change(&*service.store, &service.ambient, &id, |before| match before {
+    let by = operator.by(service, id.as_str());
+    let change = deployments::change(&*service.store, &service.ambient, &id, &by, |before| match before {
         Some(_) => Err(ChangeError::<AdminError>::Exists),
         None => Ok(Some(deployment.clone())),
     });
     let (_, revision) = change.await?;
-    audit::changed(&operator.client_id, "deployment.create", id.as_str());
     service.settled(revision).await?;
     Ok(deployment.into())
 }
@@ -130,7 +129,8 @@ pub async fn update(
     fields.finish()?;
     let now = service.now();
     let _placing = service.placing.lock().await;
-    let change = deployments::change(&*service.store, &service.ambient, &id, |before| {
+    let by = operator.by(service, id.as_str());
+    let change = deployments::change(&*service.store, &service.ambient, &id, &by, |before| {
         let (before, there) = before.ok_or(ChangeError::<AdminError>::NotFound)?;
         version.demand(there).map_err(ChangeError::Refused)?;
         let mut after = before.clone();
@@ -142,7 +142,6 @@ pub async fn update(
         Ok(Some(after))
     });
     let (deployment, revision) = change.await?;
-    audit::changed(&operator.client_id, "deployment.update", id.as_str());
     service.settled(revision).await?;
     let deployment = deployment.ok_or_else(not_found)?;
     Ok(At { view: deployment.into(), revision })
@@ -155,12 +154,12 @@ pub async fn update(
 pub async fn delete(service: &Service, operator: &Operator, id: &str, version: &IfMatch) -> Result<(), AdminError> {
     operator.demand(AdminScope::Deployments)?;
     let id = known(id)?;
-    let change = deployments::change(&*service.store, &service.ambient, &id, |before| match before {
+    let by = operator.by(service, id.as_str());
+    let change = deployments::change(&*service.store, &service.ambient, &id, &by, |before| match before {
         Some((_, there)) => version.demand(there).map(|()| None).map_err(ChangeError::Refused),
         None => Err(ChangeError::<AdminError>::NotFound),
     });
     let (_, revision) = change.await?;
-    audit::changed(&operator.client_id, "deployment.delete", id.as_str());
     service.settled(revision).await?;
     Ok(())
 }

@@ -7,7 +7,6 @@ use super::access::Operator;
 use super::error::AdminError;
 use super::fields::{Fields, parsed};
 use super::page::{Page, PageRequest};
-use crate::audit;
 use crate::model::algorithm::Algorithm;
 use crate::model::id::Kid;
 use crate::model::keyring::{Emergency, KeyState, Promotion, Reach, RevokeRefusal, Ring};
@@ -147,9 +146,8 @@ pub async fn rotate(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     let algorithm = fields.read("algorithm", |value| parsed(value, str::parse::<Algorithm>)).flatten();
     fields.finish()?;
     let algorithm = algorithm.unwrap_or_else(|| service.settings.default_algorithm());
-    let done = rotation::rotate(service, algorithm, false).await?;
+    let done = rotation::rotate(service, algorithm, false, &operator.by(service, "")).await?;
     let Some((promotion, revision)) = done else { return Err(AdminError::Conflict("nothing to rotate".into())) };
-    audit::changed(&operator.client_id, "key.rotate", promotion.kid.as_str());
     service.settled(revision).await?;
     let Promotion { kid, signs_from, old, old_trusted_until, pending } = promotion;
     Ok(RotationView { kid, algorithm, signs_from, old, old_trusted_until, pending })
@@ -189,8 +187,7 @@ pub async fn revoke(
     fields.finish()?;
     let reach = if all.unwrap_or(false) { Reach::KeyAndPending } else { Reach::Key };
     let believed = service.now().plus(service.longest_lifetime());
-    let (emergency, revision) = rotation::revoke(service, &kid, reach).await?;
-    audit::changed(&operator.client_id, "key.revoke", kid.as_str());
+    let (emergency, revision) = rotation::revoke(service, &kid, reach, &operator.by(service, kid.as_str())).await?;
     service.settled(revision).await?;
     let Emergency { revoked, promoted, published_for, added } = emergency;
     let published_for = published_for.map(|length| length.as_secs());

@@ -6,7 +6,6 @@ use super::access::Operator;
 use super::error::AdminError;
 use super::fields::{Fields, text};
 use super::page::{Page, PageRequest};
-use crate::audit;
 use crate::model::id::ClientId;
 use crate::model::revocation::{Revocation, Subject};
 use crate::model::scope::AdminScope;
@@ -105,8 +104,8 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
         }
         (None, None) => return Err(AdminError::field("kind", "say what to revoke")),
     };
-    let (written, revision) = revocations::add(&*service.store, &service.ambient, &subject, &revocation).await?;
-    audit::changed(&operator.client_id, "revocation.create", &subject.to_string());
+    let by = operator.by(service, "").because(revocation.reason.clone());
+    let (written, revision) = revocations::add(&*service.store, &service.ambient, &subject, &revocation, &by).await?;
     service.settled(revision).await?;
     Ok((subject, written).into())
 }

@@ -1,8 +1,23 @@
-//! What was changed, by whom: one log line of target `edi::audit` per change. Holds ids, never a secret.
+//! The audit trail: what was changed, by whom, from where. This module says what an entry is and writes its log line
+//! (target `edi::audit`); the store keeps entries with the changes they tell of. Holds ids, never a secret.
 
-use crate::model::id::ClientId;
+pub mod difference;
+pub mod entry;
 
-/// A change that is on disk. `action` is `thing.verb`, `target` the id of what was changed.
-pub fn changed(actor: &ClientId, action: &'static str, target: &str) {
-    tracing::info!(target: "edi::audit", actor = actor.as_str(), action, subject = target, "changed");
+pub use difference::{Difference, Differences};
+pub use entry::{Entry, Outcome};
+
+/// A change that is on disk.
+pub fn changed(entry: &Entry) {
+    let Entry { actor, action, target, request_id, address, reason, .. } = entry;
+    tracing::info!(
+        target: "edi::audit",
+        actor = actor.as_str(),
+        action = action.as_ref(),
+        subject = target.as_str(),
+        request_id = request_id.as_deref(),
+        address = address.map(tracing::field::display),
+        reason = reason.as_deref(),
+        "changed"
+    );
 }

@@ -11,7 +11,6 @@ use zeroize::Zeroizing;
 
 use super::{ConfigFlags, Exit, Failure, Output};
 use crate::ambient::Ambient;
-use crate::audit;
 use crate::config::Engine;
 use crate::keys::master::MasterKey;
 use crate::keys::private_file;
@@ -62,7 +61,6 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let made = make(&store, &ambient, &config, &file).await;
     store.close().await;
     let id = made?;
-    audit::changed(&id, "operator.recover", id.as_str());
     if output.json {
         return output.json(&json!({ "client_id": id.as_str(), "credentials": file.display().to_string() }));
     }
@@ -114,7 +112,7 @@ async fn make(
         admin_scopes: BTreeSet::from([AdminScope::Admin]),
         ..Client::new(id.clone(), now)
     };
-    let by = By { actor: id.clone(), now, longest_lifetime: Duration::ZERO, reason: None };
+    let by = By::edi(now, "operator.recover", id.as_str()).because(Some("offline, with the master key".into()));
     if let Err(error) = clients::create(store, ambient, &client, &by).await {
         // Credentials of a client that does not exist help nobody.
         let _ = std::fs::remove_file(file);

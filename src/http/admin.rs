@@ -38,6 +38,9 @@ const SCOPES: [AdminScope; 6] = [
     AdminScope::Audit,
 ];
 
+/// What a request asks for as long as its path has not been read.
+const UNKNOWN: &str = "request";
+
 /// A request that may be performed.
 struct Call<'a> {
     service: &'a Service,
@@ -138,8 +141,10 @@ pub async fn handle(
         Presented::None => None,
         _ => return Err(BearerRefusal::Token("the Authorization header holds no usable bearer token".into()).into()),
     };
-    let operator = authenticate(&service, bearer.as_ref().map(Secret::expose))?;
-    Exchange::of(&request).note_client(operator.client_id.as_str());
+    let exchange = Exchange::of(&request);
+    let origin = exchange.origin();
+    let mut operator = authenticate(&service, bearer.as_ref().map(Secret::expose), UNKNOWN, &origin)?;
+    exchange.note_client(operator.client_id.as_str());
     let path = request.path().strip_prefix("/admin/v1/").unwrap_or_default();
     let Some(Found { rows, names }) = table::find(path) else {
         // A token with no right to anything here learns not even what there is.
@@ -157,11 +162,11 @@ pub async fn handle(
     };
     row.right.demand(&operator)?;
     let query = Query::parse(request.query_string(), row.query)?;
-    let mut operator = operator;
+    operator.asks_for(row.operation.name());
     let body = if row.takes_body() {
         let body = body::read(request.headers(), payload, limit.0).await?;
         // Once more: a body can take its time, and a token that was revoked meanwhile changes nothing.
-        operator = authenticate(&service, bearer.as_ref().map(Secret::expose))?;
+        operator = authenticate(&service, bearer.as_ref().map(Secret::expose), row.operation.name(), &origin)?;
         if !body.is_empty() && !media_type_fits(&request) {
             let wrong = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE);
             return Err(wrong.detail("send JSON, with Content-Type: application/json"));

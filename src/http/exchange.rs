@@ -8,6 +8,7 @@ use actix_web::http::header::HeaderMap;
 use actix_web::{HttpMessage as _, HttpRequest};
 
 use crate::ambient::Entropy;
+use crate::store::collections::Origin;
 
 /// The header that carries the id, both ways.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -43,6 +44,12 @@ impl Exchange {
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         self.address
+    }
+
+    /// What the audit trail tells of it.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin { request_id: Some(self.id.to_string()).filter(|id| !id.is_empty()), address: self.address }
     }
 
     /// Notes who called, for the log line. Only once the caller has proved it, or as an id that exists.

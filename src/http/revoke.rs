@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::caller::authenticate;
 use super::error::OAuthHttpError;
+use super::exchange::Exchange;
 use super::form;
 use crate::oauth::error::OAuthError;
 use crate::oauth::revocation;
@@ -22,6 +23,6 @@ pub async fn revoke(
     let form = form::read(&request, payload).await?;
     let caller = authenticate(&request, &form, &service).await?;
     let token = form.get("token").ok_or_else(|| OAuthError::invalid_request("token is missing"))?;
-    revocation::revoke(&service, &caller, token).await?;
+    revocation::revoke(&service, &caller, token, Exchange::of(&request).origin()).await?;
     Ok(HttpResponse::Ok().finish())
 }

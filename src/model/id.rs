@@ -93,6 +93,14 @@ text_id!(
     "a secret id has 1 to 32 lower-case letters and digits"
 );
 
+impl ClientId {
+    /// The name under which edi itself stands in the audit trail. No client can be registered under it.
+    #[must_use]
+    pub fn edi() -> Self {
+        Self("edi".into())
+    }
+}
+
 fn is_client_id(text: &str) -> bool {
     let mut bytes = text.bytes();
     text.len() <= 128

@@ -15,7 +15,7 @@ use crate::model::keyring::{Emergency, FreshKey, Promotion, Reach, RevokeRefusal
 use crate::model::time::Timestamp;
 use crate::store::Revision;
 use crate::store::collections::clients::ChangeError;
-use crate::store::collections::keyrings;
+use crate::store::collections::{By, keyrings};
 use crate::store::tx::TxError;
 
 /// How often rings are looked at.
@@ -77,12 +77,13 @@ pub async fn rotate(
     service: &Service,
     algorithm: Algorithm,
     only_if_due: bool,
+    by: &By,
 ) -> Result<Option<(Promotion, Revision)>, RotationError> {
     let fresh = fresh_key(&service.ambient, &service.master, algorithm).await?;
     let now = service.now();
     let schedule = service.settings.schedule;
     let mut promotion = None;
-    let changed = keyrings::change(&*service.store, &service.ambient, algorithm, |ring| {
+    let changed = keyrings::change(&*service.store, &service.ambient, algorithm, by, |ring| {
         let mut ring = ring.ok_or(RotationError::NoRing)?.clone();
         if only_if_due && !is_due(&ring, service, now) {
             return Ok(None);
@@ -98,7 +99,12 @@ pub async fn rotate(
 ///
 /// # Errors
 /// [`RotationError`].
-pub async fn revoke(service: &Service, kid: &Kid, reach: Reach) -> Result<(Emergency, Revision), RotationError> {
+pub async fn revoke(
+    service: &Service,
+    kid: &Kid,
+    reach: Reach,
+    by: &By,
+) -> Result<(Emergency, Revision), RotationError> {
     let algorithm = algorithm_of(service, kid).ok_or_else(|| RevokeRefusal::UnknownKey(kid.clone()))?;
     let mut fresh = Vec::new();
     for _ in 0..Ring::fresh_keys_for(reach) {
@@ -106,7 +112,7 @@ pub async fn revoke(service: &Service, kid: &Kid, reach: Reach) -> Result<(Emerg
     }
     let now = service.now();
     let mut emergency = None;
-    let changed = keyrings::change(&*service.store, &service.ambient, algorithm, |ring| {
+    let changed = keyrings::change(&*service.store, &service.ambient, algorithm, by, |ring| {
         let mut ring = ring.ok_or(RotationError::NoRing)?.clone();
         emergency = Some(ring.revoke(kid, reach, now, &fresh)?);
         Ok(Some(ring))
@@ -130,7 +136,8 @@ pub async fn keep_rotating(service: Arc<Service>) {
             keys.rings().filter(|ring| is_due(ring, &service, now)).map(|ring| ring.algorithm).collect()
         };
         for algorithm in due {
-            match rotate(&service, algorithm, true).await {
+            let by = By::edi(now, "key.rotate", "");
+            match rotate(&service, algorithm, true, &by).await {
                 Ok(Some((promotion, revision))) => {
                     let _ = service.settled(revision).await;
                     tracing::info!(

@@ -6,7 +6,8 @@
 //!     let mut tx = Tx::new(&*store);
 //!     let (client, _) = tx.get::<Client>(&key).await?.ok_or(NotFound)?;
 //!     tx.put(&key, &client.disabled(), None)?;
-//!     match tx.commit().await {
+//!     let audited = audit::record(&mut tx, &ambient, &by, changes)?;
+//!     match tx.commit(audited).await {
 //!         Ok(revision) => return Ok(revision),
 //!         Err(error) => retry.after(error).await?,
 //!     }
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 use super::record::{Record, decode, encode};
 use super::{Commit, CommitError, Condition, Key, Revision, Store, StoreError, Versioned, Write};
 use crate::ambient::{Ambient, Entropy};
+use crate::audit::{self, Entry};
 use crate::model::time::Timestamp;
 
 /// How long conflicts are retried altogether.
@@ -40,6 +42,23 @@ pub enum TxError {
     /// Others kept winning for [`PATIENCE`]; nothing was written. Try again later.
     #[error("the store is busy: others kept changing the same records")]
     Busy,
+}
+
+/// Says that a transaction holds the audit entry of what it does, or that it needs none.
+#[must_use = "pass it to the commit"]
+#[derive(Debug)]
+pub struct Audited(Option<Entry>);
+
+impl Audited {
+    /// The entry is among the writes; its log line follows the commit.
+    pub(super) const fn told_by(entry: Entry) -> Self {
+        Self(Some(entry))
+    }
+
+    /// Nothing that an operator would ask about changes: say why not.
+    pub const fn not_a_change(_why: &'static str) -> Self {
+        Self(None)
+    }
 }
 
 /// One attempt.
@@ -109,18 +128,22 @@ impl<'s> Tx<'s> {
         self.writes.insert(key.clone(), Write::Delete);
     }
 
-    /// Commits. A transaction without writes commits nothing and answers with the latest revision it read at; what it
-    /// read is then no snapshot.
+    /// Commits, and logs what was changed. A transaction without writes commits nothing and answers with the latest
+    /// revision it read at; what it read is then no snapshot.
     ///
     /// # Errors
     /// [`TxError::Commit`], as the store says.
-    pub async fn commit(self) -> Result<Revision, TxError> {
+    pub async fn commit(self, audited: Audited) -> Result<Revision, TxError> {
         if self.writes.is_empty() {
             return Ok(self.seen);
         }
         let commit =
             Commit { conditions: self.conditions.into_iter().collect(), writes: self.writes.into_iter().collect() };
-        Ok(self.store.commit(commit).await?)
+        let revision = self.store.commit(commit).await?;
+        if let Audited(Some(entry)) = audited {
+            audit::changed(&entry);
+        }
+        Ok(revision)
     }
 }
 
@@ -179,6 +202,10 @@ mod tests {
         const VERSION: u32 = 1;
     }
 
+    fn untold() -> Audited {
+        Audited::not_a_change("a test")
+    }
+
     fn ambient() -> Ambient {
         Ambient { clock: ManualClock::at(Timestamp::from_secs(1)), entropy: SeededEntropy::new(1) }
     }
@@ -194,7 +221,7 @@ mod tests {
             let count = tx.get::<Count>(key).await?.map_or(0, |(count, _)| count.0);
             tokio::task::yield_now().await;
             tx.put(key, &Count(count + 1), None)?;
-            match tx.commit().await {
+            match tx.commit(untold()).await {
                 Ok(revision) => return Ok(revision),
                 Err(error) => retry.after(error).await?,
             }
@@ -264,12 +291,12 @@ mod tests {
             tx.get::<Count>(&a).await.unwrap();
             tx.put(&b, &Count(1), None).unwrap();
             add_one(&*store, &ambient(), &a).await.unwrap();
-            assert_eq!(tx.commit().await, Err(TxError::Commit(CommitError::Conflict)));
+            assert_eq!(tx.commit(untold()).await, Err(TxError::Commit(CommitError::Conflict)));
         }
         let mut tx = Tx::new(&*store);
         tx.require(&a, Condition::Absent);
         tx.put(&b, &Count(1), None).unwrap();
-        assert_eq!(tx.commit().await, Err(TxError::Commit(CommitError::Conflict)));
+        assert_eq!(tx.commit(untold()).await, Err(TxError::Commit(CommitError::Conflict)));
     }
 
     #[tokio::test]
@@ -278,7 +305,7 @@ mod tests {
         let revision = add_one(&*store, &ambient(), &key).await.unwrap();
         let mut tx = Tx::new(&*store);
         tx.get::<Count>(&key).await.unwrap();
-        assert_eq!(tx.commit().await, Ok(revision));
+        assert_eq!(tx.commit(untold()).await, Ok(revision));
     }
 
     #[tokio::test]

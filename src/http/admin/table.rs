@@ -1,8 +1,9 @@
 //! Every operation of the admin API, once: method, path, who may, and the query parameters it takes. Routing, rights,
 //! the tests of both and `/openapi.json` all read this table.
 //!
-//! **To add one:** a word in [`Operation`], a row in [`TABLE`], what it does in `Operation::perform` (`http/admin.rs`),
-//! its row in `docs/reference/endpoints.md`, and its description in `http/openapi/` (the compiler asks for that).
+//! **To add one:** a word in [`Operation`] and its name for the audit trail, a row in [`TABLE`], what it does in
+//! `Operation::perform` (`http/admin.rs`), its row in `docs/reference/endpoints.md` (and in `audit.md` if it changes
+//! something), and its description in `http/openapi/` (the compiler asks for that).
 
 use std::borrow::Cow;
 
@@ -40,6 +41,38 @@ pub(in crate::http) enum Operation {
 }
 
 use Operation as Op;
+
+impl Operation {
+    /// What it does, as `thing.verb`: what the audit trail calls it.
+    pub(in crate::http) const fn name(self) -> &'static str {
+        match self {
+            Self::ClientList => "client.list",
+            Self::ClientCreate => "client.create",
+            Self::ClientShow => "client.show",
+            Self::ClientUpdate => "client.update",
+            Self::ClientDelete => "client.delete",
+            Self::SecretList => "client.secret.list",
+            Self::SecretAdd => "client.secret.add",
+            Self::SecretRemove => "client.secret.remove",
+            Self::DeploymentList => "deployment.list",
+            Self::DeploymentCreate => "deployment.create",
+            Self::DeploymentShow => "deployment.show",
+            Self::DeploymentUpdate => "deployment.update",
+            Self::DeploymentDelete => "deployment.delete",
+            Self::DeploymentAccess => "deployment.access",
+            Self::RoleList => "role.list",
+            Self::RoleShow => "role.show",
+            Self::Explain => "token.explain",
+            Self::KeyList => "key.list",
+            Self::KeyShow => "key.show",
+            Self::KeyRotate => "key.rotate",
+            Self::KeyRevoke => "key.revoke",
+            Self::RevocationList => "revocation.list",
+            Self::RevocationCreate => "revocation.create",
+            Self::Status => "status.show",
+        }
+    }
+}
 
 /// Who may; `edi:admin` always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,6 +258,17 @@ mod tests {
         listed.sort();
         there.sort();
         assert_eq!(listed, there, "docs/reference/endpoints.md and the table of http/admin/table.rs differ");
+    }
+
+    #[test]
+    fn the_audit_trails_reference_lists_every_change_and_no_look() {
+        let reference =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/audit.md")).unwrap();
+        for row in TABLE {
+            let name = row.operation.name();
+            let changes = matches!(row.right, Right::Change(_));
+            assert_eq!(reference.contains(&format!("| `{name}` |")), changes, "{name} in docs/reference/audit.md");
+        }
     }
 
     #[test]

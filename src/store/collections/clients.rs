@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{By, revocations};
+use super::{By, audit, revocations};
 use crate::ambient::Ambient;
-use crate::model::client::{Client, SecretCheck};
-use crate::model::id::ClientId;
+use crate::audit::Differences;
+use crate::model::client::{Client, SecretCheck, StoredSecret};
+use crate::model::id::{ClientId, SecretId};
 use crate::model::revocation::{Revocation, Subject};
 use crate::model::scope::{AdminScope, Role};
 use crate::model::time::Timestamp;
@@ -93,7 +94,8 @@ pub async fn create(
             return Err(ChangeError::Exists);
         }
         write(&mut tx, None, Some(client), by).await?;
-        match tx.commit().await {
+        let audited = audit::record(&mut tx, ambient, by, differences(None, Some(client)))?;
+        match tx.commit(audited).await {
             Ok(revision) => return Ok(revision),
             Err(error) => retry.after(error).await?,
         }
@@ -118,7 +120,8 @@ pub async fn change<R>(
         let Some((before, revision)) = tx.get::<Client>(&key(id)).await? else { return Err(ChangeError::NotFound) };
         let after = rule(&before, revision).map_err(ChangeError::Refused)?;
         write(&mut tx, Some(&before), after.as_ref(), by).await?;
-        match tx.commit().await {
+        let audited = audit::record(&mut tx, ambient, by, differences(Some(&before), after.as_ref()))?;
+        match tx.commit(audited).await {
             Ok(revision) => return Ok((after.unwrap_or(before), revision)),
             Err(error) => retry.after(error).await?,
         }
@@ -151,7 +154,28 @@ pub async fn list(
     Ok((clients.collect::<Result<_, StoreError>>()?, next))
 }
 
-/// Adds to a transaction everything that turns `before` into `after`.
+/// What the audit trail tells of a change: fields by name, ids that came and went, what was revoked with it.
+#[must_use]
+pub fn differences(before: Option<&Client>, after: Option<&Client>) -> Differences {
+    let told = ["client_name", "auth_method", "roles", "admin_scopes", "audiences", "access_token_lifetime", "enabled"];
+    let mut out = Differences::of_records(before, after, &told, &["client_id", "secrets", "created_at", "updated_at"]);
+    // Secrets by their public ids alone.
+    let secrets = |client: Option<&Client>| client.map(|client| client.secrets.clone()).unwrap_or_default();
+    let (old, new) = (secrets(before), secrets(after));
+    let ids = |of: &[StoredSecret], other: &[StoredSecret]| -> Vec<SecretId> {
+        let fresh = of.iter().filter(|secret| !other.iter().any(|there| there.id == secret.id));
+        fresh.map(|secret| secret.id.clone()).collect()
+    };
+    out.ids_if_any("secrets", &ids(&new, &old), &ids(&old, &new));
+    let altered = new.iter().filter(|secret| old.iter().any(|there| there.id == secret.id && there != *secret));
+    out.ids_if_any("secrets.altered", &altered.map(|secret| secret.id.clone()).collect::<Vec<_>>(), &[]);
+    let revoked = before.map(|before| taken_away(before, after)).unwrap_or_default();
+    out.ids_if_any("revoked", &revoked, &[]);
+    out
+}
+
+/// Adds to a transaction everything that turns `before` into `after`. Whoever builds the transaction adds its audit
+/// entry, see [`differences`].
 ///
 /// # Errors
 /// [`ChangeError::LastAdmin`], or the store's.

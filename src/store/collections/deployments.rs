@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::clients::ChangeError;
+use super::{By, audit};
 use crate::ambient::Ambient;
+use crate::audit::Differences;
 use crate::model::deployment::Deployment;
 use crate::model::id::DeploymentId;
 use crate::model::route::{NoRoute, Routes, Taken};
@@ -36,6 +38,7 @@ pub async fn change<R>(
     store: &dyn Store,
     ambient: &Ambient,
     id: &DeploymentId,
+    by: &By,
     mut rule: impl FnMut(Option<(&Deployment, Revision)>) -> Result<Option<Deployment>, ChangeError<R>>,
 ) -> Result<(Option<Deployment>, Revision), ChangeError<R>> {
     let mut retry = Retry::new(ambient);
@@ -48,11 +51,19 @@ pub async fn change<R>(
             Some(after) => tx.put(&key, after, None)?,
             None => tx.delete(&key),
         }
-        match tx.commit().await {
+        let audited =
+            audit::record(&mut tx, ambient, by, differences(before.as_ref().map(|(it, _)| it), after.as_ref()))?;
+        match tx.commit(audited).await {
             Ok(revision) => return Ok((after.or(before.map(|(before, _)| before)), revision)),
             Err(error) => retry.after(error).await?,
         }
     }
+}
+
+/// What the audit trail tells of a change. Nothing about a deployment is secret.
+fn differences(before: Option<&Deployment>, after: Option<&Deployment>) -> Differences {
+    let told = ["role", "hosts", "paths", "audience"];
+    Differences::of_records(before, after, &told, &["id", "created_at", "updated_at"])
 }
 
 /// The deployment with this id, and the revision it was written at.

@@ -3,9 +3,12 @@
 use std::convert::Infallible;
 
 use super::clients::ChangeError;
+use super::{By, audit};
 use crate::ambient::Ambient;
+use crate::audit::Differences;
 use crate::model::algorithm::Algorithm;
-use crate::model::keyring::Ring;
+use crate::model::id::Kid;
+use crate::model::keyring::{Ring, RingKey};
 use crate::store::record::{Record, decode};
 use crate::store::tx::{Retry, Tx, TxError};
 use crate::store::{Key, Revision, Store, StoreError};
@@ -37,7 +40,8 @@ pub async fn all(store: &dyn Store) -> Result<Vec<Ring>, StoreError> {
 /// # Errors
 /// Those of the store.
 pub async fn add(store: &dyn Store, ambient: &Ambient, ring: &Ring) -> Result<(), TxError> {
-    let added = change(store, ambient, ring.algorithm, |there| match there {
+    let by = By::edi(ambient.now(), "key.ring.create", ring.algorithm.to_string());
+    let added = change(store, ambient, ring.algorithm, &by, |there| match there {
         Some(_) => Ok::<_, Infallible>(None),
         None => Ok(Some(ring.clone())),
     });
@@ -50,7 +54,8 @@ pub async fn add(store: &dyn Store, ambient: &Ambient, ring: &Ring) -> Result<()
 /// Those of the store.
 pub async fn raise_lifetime(store: &dyn Store, ambient: &Ambient, lifetime: u32) -> Result<(), TxError> {
     for algorithm in Algorithm::ALL {
-        let raised = change(store, ambient, algorithm, |ring| {
+        let by = By::edi(ambient.now(), "key.lifetime.raise", algorithm.to_string());
+        let raised = change(store, ambient, algorithm, &by, |ring| {
             let Some(mut ring) = ring.cloned() else { return Ok::<_, Infallible>(None) };
             Ok(ring.raise_lifetime(ambient.now(), lifetime).then_some(ring))
         });
@@ -69,7 +74,7 @@ fn store_error(error: ChangeError<Infallible>) -> TxError {
 }
 
 /// Changes a ring by a rule that says what it becomes; `None` leaves it. The rule may run several times. Gives the ring
-/// as written, with its revision.
+/// as written, with its revision. Where `by` names no target, it is the key that was given a time to sign from.
 ///
 /// # Errors
 /// [`ChangeError`]: the rule's refusal, or the store's.
@@ -77,6 +82,7 @@ pub async fn change<R>(
     store: &dyn Store,
     ambient: &Ambient,
     algorithm: Algorithm,
+    by: &By,
     mut rule: impl FnMut(Option<&Ring>) -> Result<Option<Ring>, R>,
 ) -> Result<Option<(Ring, Revision)>, ChangeError<R>> {
     let mut retry = Retry::new(ambient);
@@ -87,9 +93,43 @@ pub async fn change<R>(
         let after = rule(before.as_ref().map(|(ring, _)| ring)).map_err(ChangeError::Refused)?;
         let Some(after) = after else { return Ok(None) };
         tx.put(&key, &after, None)?;
-        match tx.commit().await {
+        let before = before.as_ref().map(|(ring, _)| ring);
+        let mut by = by.clone();
+        if by.target.is_empty() {
+            by.target = fresh(&after, before, signs).first().map(Kid::to_string).unwrap_or_default();
+        }
+        let audited = audit::record(&mut tx, ambient, &by, differences(before, &after))?;
+        match tx.commit(audited).await {
             Ok(revision) => return Ok(Some((after, revision))),
             Err(error) => retry.after(error).await?,
         }
     }
+}
+
+const fn signs(key: &RingKey) -> bool {
+    key.signs_from.is_some()
+}
+
+/// The keys of a ring for which something holds that did not hold before.
+fn fresh(after: &Ring, before: Option<&Ring>, holds: impl Fn(&RingKey) -> bool) -> Vec<Kid> {
+    let held = |kid: &Kid| before.and_then(|ring| ring.key(kid)).is_some_and(&holds);
+    after.keys.iter().filter(|key| holds(key) && !held(&key.kid)).map(|key| key.kid.clone()).collect()
+}
+
+/// What the audit trail tells of a change: key ids, never what is sealed.
+fn differences(before: Option<&Ring>, after: &Ring) -> Differences {
+    let mut out = Differences::default();
+    let gone: Vec<Kid> = before
+        .into_iter()
+        .flat_map(|ring| &ring.keys)
+        .filter(|key| after.key(&key.kid).is_none())
+        .map(|key| key.kid.clone())
+        .collect();
+    out.ids_if_any("keys", &fresh(after, before, |_| true), &gone);
+    out.ids_if_any("signs_from", &fresh(after, before, signs), &[]);
+    out.ids_if_any("revoked", &fresh(after, before, |key| key.revoked_at.is_some()), &[]);
+    if before.is_none_or(|ring| ring.longest_lifetime != after.longest_lifetime) {
+        out.ids("longest_lifetime", [after.longest_lifetime], before.map(|ring| ring.longest_lifetime));
+    }
+    out
 }

@@ -3,27 +3,40 @@
 //!
 //! | collection | keys | holds |
 //! |---|---|---|
+//! | [`audit`] | `audit/<time>-<random>` | what was changed, by whom |
 //! | [`clients`] | `client/<id>`, `admins`, `chosen/<id>/<secret>` | registered clients, who holds `edi:admin`, chosen secrets |
 //! | [`deployments`] | `deployment/<id>` | deployed models |
 //! | [`keyrings`] | `keyring/<alg>` | signing keys, one record per algorithm |
 //! | [`revocations`] | `revocation/<kind>/<id>` | what is revoked |
 //! | [`installation`] | `installation`, `sealed/<name>` | that the store is in use, and what the master key seals |
 
+pub mod audit;
 pub mod clients;
 pub mod deployments;
 pub mod installation;
 pub mod keyrings;
 pub mod revocations;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::id::ClientId;
 use crate::model::time::Timestamp;
 
-/// Who changes something, when, and how long the tokens live that the change may have to revoke.
+/// The request that a change came with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Its id; absent for what no request asked for.
+    pub request_id: Option<String>,
+    /// The caller's address.
+    pub address: Option<IpAddr>,
+}
+
+/// Who changes what, when, from where, and how long the tokens live that the change may have to revoke. Every change
+/// takes one, as it is what the audit trail tells.
 #[derive(Debug, Clone)]
 pub struct By {
-    /// The acting client.
+    /// The acting client; [`ClientId::edi`] for what edi does by itself.
     pub actor: ClientId,
     /// The instant of the change.
     pub now: Timestamp,
@@ -31,4 +44,32 @@ pub struct By {
     pub longest_lifetime: Duration,
     /// Why, in the operator's words.
     pub reason: Option<String>,
+    /// `thing.verb`, such as `client.create`.
+    pub action: &'static str,
+    /// The id of what is changed. Empty where only the change itself finds that out.
+    pub target: String,
+    /// The request.
+    pub origin: Origin,
+}
+
+impl By {
+    /// What edi does by itself.
+    #[must_use]
+    pub fn edi(now: Timestamp, action: &'static str, target: impl Into<String>) -> Self {
+        Self {
+            actor: ClientId::edi(),
+            now,
+            longest_lifetime: Duration::ZERO,
+            reason: None,
+            action,
+            target: target.into(),
+            origin: Origin::default(),
+        }
+    }
+
+    /// The same with a reason.
+    #[must_use]
+    pub fn because(self, reason: Option<String>) -> Self {
+        Self { reason, ..self }
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::{By, audit};
 use crate::ambient::Ambient;
+use crate::audit::Differences;
 use crate::model::id::{ClientId, Kid, TokenId};
 use crate::model::revocation::{Revocation, Subject};
 use crate::model::scope::Role;
@@ -46,7 +48,7 @@ pub async fn put(tx: &mut Tx<'_>, subject: &Subject, mut revocation: Revocation)
     Ok(revocation)
 }
 
-/// Writes one revocation, durably.
+/// Writes one revocation, durably. It is what `by` tells of, whatever its target.
 ///
 /// # Errors
 /// Those of the store.
@@ -55,12 +57,15 @@ pub async fn add(
     ambient: &Ambient,
     subject: &Subject,
     revocation: &Revocation,
+    by: &By,
 ) -> Result<(Revocation, Revision), TxError> {
     let mut retry = Retry::new(ambient);
+    let by = By { target: subject.to_string(), ..by.clone() };
     loop {
         let mut tx = Tx::new(store);
         let written = put(&mut tx, subject, revocation.clone()).await?;
-        match tx.commit().await {
+        let audited = audit::record(&mut tx, ambient, &by, Differences::default())?;
+        match tx.commit(audited).await {
             Ok(revision) => return Ok((written, revision)),
             Err(error) => retry.after(error).await?,
         }
