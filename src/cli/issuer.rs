@@ -38,6 +38,20 @@ impl From<Failure> for Refusal {
     }
 }
 
+/// Where to reach a URL of the issuer's: at `EDI_PUBLIC` if that is set, for where the issuer's own name leads nowhere
+/// (inside its container, through a port-forward). What it says of itself is checked as ever.
+pub(super) fn reach(issuer: &Issuer, url: &str) -> String {
+    let instead = std::env::var("EDI_PUBLIC").ok().filter(|base| !base.is_empty());
+    instead.and_then(|base| at(&base, issuer.as_str(), url)).unwrap_or_else(|| url.to_owned())
+}
+
+/// `url` with the origin of `base` in place of its own; `None` when it is not at the issuer's origin.
+fn at(base: &str, issuer: &str, url: &str) -> Option<String> {
+    let (base, url) = (url::Url::parse(base).ok()?, url::Url::parse(url).ok()?);
+    (url::Url::parse(issuer).ok()?.origin() == url.origin())
+        .then(|| format!("{}{}", base.origin().ascii_serialization(), url.path()))
+}
+
 /// Fetches the metadata of `issuer`, and sees to it that it is this issuer's (RFC 8414 §3.3).
 pub(super) async fn discover(issuer: &Issuer) -> Result<Metadata, Failure> {
     let mut answer = get(issuer, &issuer.metadata_url()).await?;
@@ -92,7 +106,7 @@ pub(super) async fn token(
     form.append_pair("grant_type", "client_credentials").extend_pairs(parameters);
     let form = form.finish();
     let ask = || async {
-        let request = exchange::request(Method::POST, endpoint)?
+        let request = exchange::request(Method::POST, &reach(issuer, endpoint))?
             .header("authorization", format!("Basic {}", STANDARD.encode(pair.expose())))
             .header("content-type", "application/x-www-form-urlencoded")
             .header("accept", "application/json")
@@ -115,7 +129,7 @@ pub(super) async fn token(
 }
 
 async fn get(issuer: &Issuer, url: &str) -> Result<Answer, Failure> {
-    let request = exchange::request(Method::GET, url)?.header("accept", "application/json");
+    let request = exchange::request(Method::GET, &reach(issuer, url))?.header("accept", "application/json");
     exchange::send(request, &format!("the issuer {issuer}"), NEXT).await
 }
 
@@ -161,5 +175,25 @@ pub(super) fn again(answer: &Answer) -> String {
     match &answer.retry_after {
         Some(seconds) => format!("try again in {} s", printable(seconds)),
         None => "try again shortly; the server's log says why under the request id".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lies_at_the_issuers_origin_is_reached_elsewhere() {
+        let issuer = "https://edi.example.com/base";
+        for (url, reached) in [
+            ("https://edi.example.com/base/oauth2/token", Some("http://127.0.0.1:8080/base/oauth2/token")),
+            ("https://edi.example.com:443/x", Some("http://127.0.0.1:8080/x")),
+            ("http://edi.example.com/oauth2/token", None),
+            ("https://other.example.com/oauth2/token", None),
+            ("https://edi.example.com:8443/oauth2/token", None),
+        ] {
+            assert_eq!(at("http://127.0.0.1:8080/", issuer, url).as_deref(), reached, "{url}");
+        }
+        assert_eq!(at("no url", issuer, "https://edi.example.com/base/x"), None);
     }
 }

@@ -16,6 +16,7 @@ mod exchange;
 mod exit;
 mod explain;
 mod flags;
+mod health;
 mod input;
 mod inspect;
 mod issuer;
@@ -59,6 +60,7 @@ Environment:
   EDI_CREDENTIALS    the operator's credentials [default: keys/operator.json]
   EDI_SERVER         the admin API's URL [default: the one in the credentials]
   EDI_ISSUER, EDI_CLIENT_ID, EDI_CLIENT_SECRET    for `edi token`
+  EDI_PUBLIC         where the issuer is reached, when not at its own URL
 
 Exit codes:
   0 done, 1 refused or failed, 2 usage, 64 bad configuration, 65 unreadable input,
@@ -83,6 +85,7 @@ enum Command {
     Revoke(Box<revoke::Args>),
     ProxyConfig(Box<proxy_config::Args>),
     Status(Box<status::Args>),
+    Health(Box<health::Args>),
     Recover(Box<recover::Args>),
     Completions(completions::Args),
 }
@@ -105,6 +108,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Revoke(args) => revoke::run(*args, output).await,
         Command::ProxyConfig(args) => proxy_config::run(*args, output).await,
         Command::Status(args) => status::run(*args, output).await,
+        Command::Health(args) => health::run(*args, output).await,
         Command::Recover(args) => recover::run(*args, output).await,
         Command::Completions(args) => completions::run(&args, output),
     }
