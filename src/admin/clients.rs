@@ -143,12 +143,7 @@ pub async fn add_secret(
     let now = service.now();
     let mut fields = Fields::parse(if body.is_empty() { b"{}" } else { body })?;
     let name = fields.read("name", |value| text(value, MAX_NAME)).flatten();
-    let expires = fields
-        .read("expires_at", |value| {
-            let at = parsed(value, |text| Timestamp::parse_rfc3339(text).ok_or("expected an RFC 3339 date and time"))?;
-            if at > now { Ok(at) } else { Err("it lies in the past".into()) }
-        })
-        .flatten();
+    let expires = take_end(&mut fields, now);
     let chosen = take_chosen_secret(&mut fields);
     fields.finish()?;
     // Before any hash is paid for; the commit checks again.
@@ -211,12 +206,22 @@ async fn change(
     service: &Service,
     operator: &Operator,
     id: &ClientId,
+    rule: impl FnMut(&Client, Revision) -> Result<Option<Client>, AdminError>,
+) -> Result<(Client, Revision), AdminError> {
+    change_revoking(service, operator, id, (operator.by(service, id.as_str()), &[]), rule).await
+}
+
+/// Changes a client by a rule, with all that follows from it, and revokes what is named beside in the same commit.
+pub(super) async fn change_revoking(
+    service: &Service,
+    operator: &Operator,
+    id: &ClientId,
+    (by, also): (By, &[Subject]),
     mut rule: impl FnMut(&Client, Revision) -> Result<Option<Client>, AdminError>,
 ) -> Result<(Client, Revision), AdminError> {
-    let by = operator.by(service, id.as_str());
     let mut taken_away = Vec::new();
     let (client, revision): (Client, Revision) =
-        clients::change(&*service.store, &service.ambient, id, &by, |before, there| {
+        clients::change_revoking(&*service.store, &service.ambient, id, &by, also, |before, there| {
             // Rights before content: a refusal tells nothing about what is there.
             may_change(operator, Some(before), Some(before))?;
             let after = rule(before, there)?;
@@ -225,6 +230,7 @@ async fn change(
             Ok::<_, AdminError>(after)
         })
         .await?;
+    taken_away.extend(also.iter().filter(|subject| !taken_away.contains(subject)).cloned().collect::<Vec<_>>());
     service.settled(revision).await?;
     revoke_what_was_issued_meanwhile(service, operator, &by, &taken_away).await?;
     Ok((client, revision))
@@ -259,7 +265,11 @@ async fn revoke_what_was_issued_meanwhile(
 }
 
 /// Nobody grants an admin scope they lack; only `edi:admin` changes a client that holds one.
-fn may_change(operator: &Operator, before: Option<&Client>, after: Option<&Client>) -> Result<(), AdminError> {
+pub(super) fn may_change(
+    operator: &Operator,
+    before: Option<&Client>,
+    after: Option<&Client>,
+) -> Result<(), AdminError> {
     if before.is_some_and(|client| !client.admin_scopes.is_empty()) && !operator.holds(AdminScope::Admin) {
         return Err(AdminError::Forbidden {
             scope: AdminScope::Admin,
@@ -274,15 +284,25 @@ fn may_change(operator: &Operator, before: Option<&Client>, after: Option<&Clien
     }
 }
 
-fn known(id: &str) -> Result<ClientId, AdminError> {
+pub(super) fn known(id: &str) -> Result<ClientId, AdminError> {
     ClientId::parse(id).map_err(|_| not_found())
 }
 
-fn not_found() -> AdminError {
+pub(super) fn not_found() -> AdminError {
     AdminError::NotFound("there is no client with this id".into())
 }
 
-fn take_chosen_secret(fields: &mut Fields) -> Option<Secret> {
+/// When a secret is to stop working.
+pub(super) fn take_end(fields: &mut Fields, now: Timestamp) -> Option<Timestamp> {
+    fields
+        .read("expires_at", |value| {
+            let at = parsed(value, |text| Timestamp::parse_rfc3339(text).ok_or("expected an RFC 3339 date and time"))?;
+            if at > now { Ok(at) } else { Err("it lies in the past".into()) }
+        })
+        .flatten()
+}
+
+pub(super) fn take_chosen_secret(fields: &mut Fields) -> Option<Secret> {
     fields
         .read("client_secret", |value| {
             let secret = Secret::new(value.as_str().ok_or("expected a text")?.to_owned());
@@ -303,7 +323,7 @@ fn take_chosen_secret(fields: &mut Fields) -> Option<Secret> {
         .flatten()
 }
 
-async fn make_secret(
+pub(super) async fn make_secret(
     service: &Service,
     client: &ClientId,
     name: Option<String>,

@@ -16,5 +16,6 @@ pub mod page;
 pub mod reach;
 pub mod revocations;
 pub mod roles;
+pub mod secret_rotation;
 pub mod status;
 pub mod version;

@@ -16,7 +16,7 @@ use crate::secret::Secret;
 use crate::store::collections::revocations;
 
 /// The longest reason, in characters.
-const MAX_REASON: usize = 500;
+pub(super) const MAX_REASON: usize = 500;
 
 /// A revocation as operators see it.
 #[derive(Debug, Serialize)]

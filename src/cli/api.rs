@@ -78,6 +78,11 @@ impl Api {
         &self.credentials.issuer
     }
 
+    /// Whether this client is the one that asks.
+    pub(super) fn is_operator(&self, client_id: &str) -> bool {
+        self.credentials.client_id == client_id
+    }
+
     /// Reads one thing.
     pub(super) async fn get(&mut self, path: &[&str]) -> Result<Value, Failure> {
         Ok(self.get_versioned(path).await?.0)

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::{Api, ApiFlags};
 use super::client::WRITE;
+use super::client_rotate::{self, Rotate};
 use super::input::{confirm, secret_from_stdin};
 use super::table::{Table, facts};
 use super::{Exit, Failure, Output, view};
@@ -32,6 +33,8 @@ enum Command {
     /// Take a secret away; it stops working at once
     #[command(visible_alias = "rm", alias = "delete")]
     Remove(Remove),
+    /// A new secret, and an end for the old one: after an overlap, or at once when it leaked
+    Rotate(Box<Rotate>),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -73,7 +76,7 @@ struct Remove {
 }
 
 /// An instant in RFC 3339, or a duration from now.
-fn instant(text: &str) -> Result<Timestamp, &'static str> {
+pub(super) fn instant(text: &str) -> Result<Timestamp, &'static str> {
     Timestamp::parse_rfc3339(text)
         .or_else(|| Some(SystemClock.now().plus(parse_span(text).ok()?)))
         .ok_or("expected a duration such as 90d or a time such as 2027-01-31T00:00:00Z")
@@ -85,6 +88,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
         Command::Add(it) => add(it, output).await,
         Command::List(it) => list(&it, output).await,
         Command::Remove(it) => remove(it, output).await,
+        Command::Rotate(it) => client_rotate::rotate(*it, output).await,
     }
 }
 
@@ -124,7 +128,8 @@ async fn add(it: Add, output: Output) -> Result<(), Failure> {
     if !shown.is_empty() {
         output.note("\nThe secret is shown once: edi keeps only what it needs to check it.");
     }
-    output.note(format!("When the client has moved over: `edi client secret list {0}`, `… remove {0} SECRET`", it.id));
+    output.note(format!("When the client has moved over: `edi client secret list {0}`, `… remove {0} SECRET`.", it.id));
+    output.note(format!("Next time `edi client secret rotate {}` does both.", it.id));
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 mod api;
 mod check;
 mod client;
+mod client_rotate;
 mod client_secret;
 mod completions;
 mod credentials;
@@ -158,6 +159,9 @@ mod tests {
             "edi client create svc --role a --role b --scope edi:introspect --lifetime 10m --auth-method basic --alg RS256",
             "edi client update svc --add-role a --remove-role b --lifetime default",
             "edi client secret add svc --expires 90d --secret-stdin",
+            "edi client secret rotate svc --overlap 24h",
+            "edi client secret rotate svc --compromised --yes",
+            "edi client secret rotate svc --compromised next --dry-run --reason leaked",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {}", parsed.err().map(|error| error.to_string()).unwrap_or_default());
@@ -175,6 +179,9 @@ mod tests {
             "edi client create svc --lifetime 0s",
             "edi client update svc --role a --add-role b",
             "edi client secret add svc --expires tomorrow",
+            "edi client secret rotate svc --overlap 1h --compromised",
+            "edi client secret rotate svc --overlap soon",
+            "edi client secret rotate svc --reason leaked",
             "edi revoke",
             "edi revoke --client a --role b",
             "edi revoke --token eyJhbGciOiJub25lIn0.e30.",

@@ -21,7 +21,7 @@ use crate::admin::access::{Operator, authenticate};
 use crate::admin::error::AdminError;
 use crate::admin::page::PageRequest;
 use crate::admin::version::{At, IfMatch};
-use crate::admin::{clients, deployments, explain, keys, reach, revocations, roles, status};
+use crate::admin::{clients, deployments, explain, keys, reach, revocations, roles, secret_rotation, status};
 use crate::model::scope::AdminScope;
 use crate::oauth::service::Service;
 use crate::secret::Secret;
@@ -80,6 +80,10 @@ impl Operation {
             Self::SecretRemove => {
                 clients::remove_secret(service, operator, id, call.name(1)).await?;
                 HttpResponse::NoContent().finish()
+            }
+            Self::SecretRotate => {
+                let rotation = secret_rotation::rotate(service, operator, id, version, body).await?;
+                if rotation.made_something() { created(&rotation) } else { ok(&rotation) }
             }
             Self::DeploymentList => ok(&deployments::list(service, operator, &call.page()?).await?),
             Self::DeploymentCreate => created(&deployments::create(service, operator, body).await?),

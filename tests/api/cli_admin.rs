@@ -327,3 +327,46 @@ async fn the_server_may_be_elsewhere() {
     let run = issuer.run(issuer.program().env("EDI_SERVER", &format!("{}/edge/", admin.url)), "key list").await;
     assert!(run.out.contains("k1"), "{run:?}");
 }
+
+#[actix_web::test]
+async fn a_secret_is_rotated_with_an_overlap_and_without_a_question() {
+    let done = json!({
+        "client_id": "svc", "id": "b2", "kind": "generated", "client_secret": "edi_b2_q", "removed": [],
+        "overlapping": [{ "id": "a1", "expires_at": "2026-11-23T20:00:00Z" }],
+    });
+    let fake = Fake::start().on("POST /admin/v1/clients/svc/secrets/rotate", 201, done);
+    let run = fake.operator("client secret rotate svc --overlap 24h --name next").await;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.out.contains("client_secret  edi_b2_q"), "{run:?}");
+    assert!(run.out.contains("a1 works until 2026-11-23T20:00:00Z"), "{run:?}");
+    assert_eq!(fake.asked().len(), 1);
+    assert_eq!(fake.asked()[0].json(), json!({ "overlap_seconds": 86_400, "name": "next" }));
+}
+
+#[actix_web::test]
+async fn a_compromised_secret_is_replaced_only_when_meant_and_says_who_still_believes() {
+    let plan = |more: Value| {
+        let mut plan = json!({
+            "client_id": "operator", "removed": [{ "id": "a1", "name": "old" }], "overlapping": [],
+            "offline_verifiers": { "mostly_until": "2026-11-22T20:15:00Z", "accept_until": "2026-11-23T20:00:00Z" },
+        });
+        plan.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        plan
+    };
+    let line = "POST /admin/v1/clients/operator/secrets/rotate";
+    let fake = Fake::start()
+        .once(line, 200, &[], plan(json!({ "dry_run": true })))
+        .once(line, 200, &[], plan(json!({ "dry_run": true })))
+        .on(line, 201, plan(json!({ "id": "b2", "client_secret": "edi_b2_q" })));
+    let run = fake.operator("client secret rotate operator --compromised old --dry-run").await;
+    assert!(run.out.contains("a1      old   -        -          stops working at once"), "{run:?}");
+    assert!(run.out.contains("until 2026-11-22T20:15:00Z, the last until 2026-11-23T20:00:00Z"), "{run:?}");
+    assert!(run.out.ends_with("nothing was changed\n"), "{run:?}");
+    let run = fake.operator("client secret rotate operator --compromised").await;
+    assert_eq!(run.code, 2, "nobody is there to ask: {run:?}");
+    assert!(fake.asked().iter().all(|asked| asked.json()["dry_run"] == true));
+    let run = fake.operator("client secret rotate operator --compromised --reason wiki --yes").await;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.err.contains("put the new secret in their place") && run.err.contains("the last until"), "{run:?}");
+    assert_eq!(fake.asked()[2].json(), json!({ "compromised": true, "reason": "wiki" }));
+}

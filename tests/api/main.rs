@@ -27,6 +27,7 @@ mod introspection;
 mod late_changes;
 mod legion;
 mod revocation;
+mod secret_rotation;
 mod staleness;
 mod support;
 mod token_answers;

@@ -1,11 +1,12 @@
 //! Clients. A change commits, together with the record, whatever follows from it: the list of administrators, the
-//! markers of chosen secrets, and the revocations that disabling, deleting or taking a right away demands.
+//! markers of chosen secrets, whose each secret is, and the revocations that disabling, deleting or taking a right away
+//! demands.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{By, audit, revocations};
+use super::{By, audit, revocations, secrets};
 use crate::ambient::Ambient;
 use crate::audit::Differences;
 use crate::model::client::{Client, SecretCheck, StoredSecret};
@@ -112,6 +113,21 @@ pub async fn change<R>(
     ambient: &Ambient,
     id: &ClientId,
     by: &By,
+    rule: impl FnMut(&Client, Revision) -> Result<Option<Client>, R>,
+) -> Result<(Client, Revision), ChangeError<R>> {
+    change_revoking(store, ambient, id, by, &[], rule).await
+}
+
+/// The same, with `also` revoked in the same commit, whatever the change is.
+///
+/// # Errors
+/// [`ChangeError`].
+pub async fn change_revoking<R>(
+    store: &dyn Store,
+    ambient: &Ambient,
+    id: &ClientId,
+    by: &By,
+    also: &[Subject],
     mut rule: impl FnMut(&Client, Revision) -> Result<Option<Client>, R>,
 ) -> Result<(Client, Revision), ChangeError<R>> {
     let mut retry = Retry::new(ambient);
@@ -120,7 +136,10 @@ pub async fn change<R>(
         let Some((before, revision)) = tx.get::<Client>(&key(id)).await? else { return Err(ChangeError::NotFound) };
         let after = rule(&before, revision).map_err(ChangeError::Refused)?;
         write(&mut tx, Some(&before), after.as_ref(), by).await?;
-        let audited = audit::record(&mut tx, ambient, by, differences(Some(&before), after.as_ref()))?;
+        for subject in also {
+            revoke(&mut tx, subject, by).await?;
+        }
+        let audited = audit::record(&mut tx, ambient, by, differences_with(Some(&before), after.as_ref(), also))?;
         match tx.commit(audited).await {
             Ok(revision) => return Ok((after.unwrap_or(before), revision)),
             Err(error) => retry.after(error).await?,
@@ -157,6 +176,10 @@ pub async fn list(
 /// What the audit trail tells of a change: fields by name, ids that came and went, what was revoked with it.
 #[must_use]
 pub fn differences(before: Option<&Client>, after: Option<&Client>) -> Differences {
+    differences_with(before, after, &[])
+}
+
+fn differences_with(before: Option<&Client>, after: Option<&Client>, also: &[Subject]) -> Differences {
     let told = ["client_name", "auth_method", "roles", "admin_scopes", "audiences", "access_token_lifetime", "enabled"];
     let mut out = Differences::of_records(before, after, &told, &["client_id", "secrets", "created_at", "updated_at"]);
     // Secrets by their public ids alone.
@@ -169,7 +192,8 @@ pub fn differences(before: Option<&Client>, after: Option<&Client>) -> Differenc
     out.ids_if_any("secrets", &ids(&new, &old), &ids(&old, &new));
     let altered = new.iter().filter(|secret| old.iter().any(|there| there.id == secret.id && there != *secret));
     out.ids_if_any("secrets.altered", &altered.map(|secret| secret.id.clone()).collect::<Vec<_>>(), &[]);
-    let revoked = before.map(|before| taken_away(before, after)).unwrap_or_default();
+    let mut revoked = before.map(|before| taken_away(before, after)).unwrap_or_default();
+    revoked.extend(also.iter().filter(|subject| !revoked.contains(subject)).cloned().collect::<Vec<_>>());
     out.ids_if_any("revoked", &revoked, &[]);
     out
 }
@@ -192,13 +216,18 @@ pub async fn write<R>(
     }
     write_admins(tx, before, after).await?;
     write_chosen_markers(tx, before, after)?;
+    secrets::follow(tx, before, after, by.now).await?;
     if let Some(before) = before {
         for subject in taken_away(before, after) {
-            let revocation = Revocation::bulk(by.now, by.longest_lifetime, by.actor.clone(), by.reason.clone());
-            revocations::put(tx, &subject, revocation).await?;
+            revoke(tx, &subject, by).await?;
         }
     }
     Ok(())
+}
+
+async fn revoke(tx: &mut Tx<'_>, subject: &Subject, by: &By) -> Result<(), TxError> {
+    let revocation = Revocation::bulk(by.now, by.longest_lifetime, by.actor.clone(), by.reason.clone());
+    revocations::put(tx, subject, revocation).await.map(drop)
 }
 
 fn is_admin(client: &Client) -> bool {

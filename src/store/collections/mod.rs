@@ -8,6 +8,7 @@
 //! | [`deployments`] | `deployment/<id>` | deployed models |
 //! | [`keyrings`] | `keyring/<alg>` | signing keys, one record per algorithm |
 //! | [`revocations`] | `revocation/<kind>/<id>` | what is revoked |
+//! | [`secrets`] | `secret/<secret>`, `secret-end/<instant>/<secret>` | whose a secret is or was, and which end when |
 //! | [`installation`] | `installation`, `sealed/<name>` | that the store is in use, and what the master key seals |
 
 pub mod audit;
@@ -16,6 +17,7 @@ pub mod deployments;
 pub mod installation;
 pub mod keyrings;
 pub mod revocations;
+pub mod secrets;
 
 use std::net::IpAddr;
 use std::time::Duration;
