@@ -14,6 +14,7 @@
 //! | [`telemetry`] | log lines | who writes them |
 //! | [`cli`] | the command line; composes the rest | nothing: it sits on top |
 //! | [`audit`] | says who changed what | everything else |
+//! | [`metrics`] | counts and measures, and shows it to Prometheus | what is counted |
 
 pub mod admin;
 pub mod ambient;
@@ -23,6 +24,7 @@ pub mod config;
 pub mod http;
 pub mod install;
 pub mod keys;
+pub mod metrics;
 pub mod model;
 pub mod oauth;
 pub mod secret;

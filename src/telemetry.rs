@@ -51,6 +51,12 @@ pub fn init(format: Format, level: &str) -> Result<Guard, InvalidLevel> {
     Ok(guard)
 }
 
+/// How many lines this process dropped because standard error was not read in time.
+#[must_use]
+pub fn lost_lines() -> u64 {
+    writer::LOST.get()
+}
+
 /// Checks a level without starting anything.
 ///
 /// # Errors

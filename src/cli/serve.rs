@@ -13,6 +13,7 @@ use super::{ConfigFlags, Exit, Failure, Output};
 use crate::ambient::Ambient;
 use crate::config::{Config, Engine, LogFormat, Tls};
 use crate::http::body::BodyLimit;
+use crate::http::metrics::Figures;
 use crate::http::peer::Proxies;
 use crate::http::{routes, server};
 use crate::install::{self, Plan, Start};
@@ -21,6 +22,7 @@ use crate::oauth::access_token::RoleClaims;
 use crate::oauth::pulse::BEAT;
 use crate::oauth::rotation;
 use crate::oauth::service::{Service, Settings, Surroundings};
+use crate::store::measured::Measured;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
 use crate::store::{CommitError, Store};
@@ -154,6 +156,9 @@ async fn start_with(
     ambient: Ambient,
 ) -> Result<Running, Failure> {
     let Listeners { public, admin } = listeners;
+    let store = Measured::new(store);
+    let figures = Figures { store: store.figures(), ..Figures::default() };
+    let store: Arc<dyn Store> = Arc::new(store);
     let address = |socket: &TcpListener| socket.local_addr().map_err(anyhow::Error::from);
     let (public_at, admin_at) = (address(&public)?, address(&admin)?);
 
@@ -186,11 +191,12 @@ async fn start_with(
         }
     };
     let limit = BodyLimit(config.limits.admin_body_bytes);
+    let http = server::Settings { figures: Arc::clone(&figures.http), ..http_settings(config) };
+    let figures = web::Data::new(figures);
     let admin_routes = move |routes: &mut ServiceConfig| {
-        routes.app_data(data.clone()).app_data(web::Data::new(limit));
+        routes.app_data(data.clone()).app_data(web::Data::new(limit)).app_data(figures.clone());
         routes::admin(routes);
     };
-    let http = http_settings(config);
     let entropy = Arc::clone(&ambient.entropy);
     let serving = tokio::spawn(async move {
         let stop = async move {
@@ -304,6 +310,7 @@ fn http_settings(config: &Config) -> server::Settings {
         keep_alive: config.limits.keep_alive,
         request_timeout: config.limits.request_timeout,
         shutdown_timeout: config.limits.drain,
+        issuer_path: config.issuer.path().into(),
         ..server::Settings::default()
     };
     let trusted = config.listen.trusted_proxies.clone();

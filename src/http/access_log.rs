@@ -6,11 +6,13 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::http::{Method, StatusCode};
 
 use super::exchange::Exchange;
+use super::traffic::{Endpoint, ErrorCode, Traffic};
 
 /// The longest path that is logged, in bytes.
 const MAX_PATH: usize = 256;
@@ -23,28 +25,48 @@ pub(super) struct Line {
     method: Method,
     path: Box<str>,
     exchange: Rc<Exchange>,
+    endpoint: Endpoint,
+    traffic: Arc<Traffic>,
     ended: bool,
 }
 
 impl Line {
-    pub(super) fn begin(method: &Method, path: &str, exchange: Rc<Exchange>) -> Self {
+    pub(super) fn begin(
+        method: &Method,
+        path: &str,
+        exchange: Rc<Exchange>,
+        endpoint: Endpoint,
+        traffic: Arc<Traffic>,
+    ) -> Self {
         let path = presentable(path).into();
-        Self { started: Instant::now(), method: method.clone(), path, exchange, ended: false }
+        Self { started: Instant::now(), method: method.clone(), path, exchange, endpoint, traffic, ended: false }
     }
 
     /// The answer is ready.
-    pub(super) fn end(mut self, status: StatusCode, bytes: Option<u64>, reason: Option<&str>) {
+    pub(super) fn end(
+        mut self,
+        status: StatusCode,
+        bytes: Option<u64>,
+        error: Option<ErrorCode>,
+        reason: Option<&str>,
+    ) {
         self.ended = true;
-        self.write(status.as_u16(), bytes, reason);
+        let micros = self.micros();
+        self.traffic.answered(self.endpoint, status, micros, error);
+        self.write(status.as_u16(), micros, bytes, reason);
     }
 
-    fn write(&self, status: u16, bytes: Option<u64>, reason: Option<&str>) {
+    fn micros(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn write(&self, status: u16, micros: u64, bytes: Option<u64>, reason: Option<&str>) {
         let client = self.exchange.client();
         Entry {
             method: shown(&self.method),
             path: &self.path,
             status,
-            micros: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            micros,
             bytes,
             address: self.exchange.address(),
             request_id: self.exchange.id(),
@@ -58,7 +80,9 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if !self.ended {
-            self.write(ABANDONED, None, Some("the caller left before the answer"));
+            let micros = self.micros();
+            self.traffic.abandoned(self.endpoint, micros);
+            self.write(ABANDONED, micros, None, Some("the caller left before the answer"));
         }
     }
 }

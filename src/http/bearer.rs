@@ -8,6 +8,7 @@ use actix_web::http::header::{HeaderValue, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 
 use super::error::{clean, oauth_body, refused};
+use super::traffic::ErrorCode;
 
 /// The challenge when nothing was presented: no error code (RFC 6750 §3.1).
 pub const CHALLENGE: &str = r#"Bearer realm="edi""#;
@@ -75,6 +76,11 @@ impl BearerRefusal {
         }
     }
 
+    /// For the figures.
+    pub(super) fn error_code(&self) -> ErrorCode {
+        ErrorCode(self.code().unwrap_or("no_token"))
+    }
+
     fn code(&self) -> Option<&'static str> {
         match self {
             Self::Missing => None,
@@ -101,7 +107,9 @@ impl ResponseError for BearerRefusal {
         builder.insert_header((WWW_AUTHENTICATE, self.challenge()));
         // Without credentials there is no error to name in the challenge; the body still helps whoever reads it.
         let body = oauth_body(self.code().unwrap_or("unauthorized"), self.description());
-        refused(builder, self.reason(), "application/json", body)
+        let mut response = refused(builder, self.reason(), "application/json", body);
+        response.extensions_mut().insert(self.error_code());
+        response
     }
 }
 

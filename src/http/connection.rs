@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::access_log::Entry;
 use super::exchange::{Ids, REQUEST_ID};
 use super::manners::Listener;
+use super::traffic::{Endpoint, Sockets, Traffic};
 use crate::ambient::Entropy;
 
 /// The longest a connection may stall.
@@ -33,13 +34,21 @@ pub(super) struct Patience {
     pub(super) write: Duration,
 }
 
+/// What all connections of a listener share.
+pub(super) struct Terms {
+    pub(super) listener: Listener,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) patience: Patience,
+    /// Where answers to what does not parse are counted.
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) sockets: Arc<Sockets>,
+}
+
 /// A socket under guard.
 pub(super) struct Connection<T> {
     io: T,
     address: Option<IpAddr>,
-    listener: Listener,
-    entropy: Arc<dyn Entropy>,
-    patience: Patience,
+    terms: Arc<Terms>,
     /// When the first byte since the last answer came.
     receiving: Option<Instant>,
     /// Since when the caller does not take what is to be written.
@@ -51,26 +60,10 @@ pub(super) struct Connection<T> {
 }
 
 impl<T> Connection<T> {
-    pub(super) fn new(
-        io: T,
-        address: Option<IpAddr>,
-        listener: Listener,
-        entropy: Arc<dyn Entropy>,
-        patience: Patience,
-    ) -> Self {
+    pub(super) fn new(io: T, address: Option<IpAddr>, terms: Arc<Terms>) -> Self {
         let address = address.map(|address| address.to_canonical());
-        Self {
-            io,
-            address,
-            listener,
-            entropy,
-            patience,
-            receiving: None,
-            blocked: None,
-            alarm: None,
-            own: Vec::new(),
-            own_written: 0,
-        }
+        terms.sockets.accepted.one();
+        Self { io, address, terms, receiving: None, blocked: None, alarm: None, own: Vec::new(), own_written: 0 }
     }
 
     /// Whether a wait that began at `since` is over its limit; if not, wakes the task when it is.
@@ -93,7 +86,14 @@ impl<T> Connection<T> {
     }
 }
 
-fn stalled() -> io::Error {
+impl<T> Drop for Connection<T> {
+    fn drop(&mut self) {
+        self.terms.sockets.closed.one();
+    }
+}
+
+fn stalled(terms: &Terms) -> io::Error {
+    terms.sockets.stalled.one();
     io::Error::new(io::ErrorKind::TimedOut, "the connection stalled")
 }
 
@@ -109,8 +109,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
             Poll::Ready(Ok(())) => {
                 if buf.filled().len() > before {
                     let since = *this.receiving.get_or_insert_with(Instant::now);
-                    if since.elapsed() > this.patience.request {
-                        return Poll::Ready(Err(stalled()));
+                    if since.elapsed() > this.terms.patience.request {
+                        return Poll::Ready(Err(stalled(&this.terms)));
                     }
                 }
                 Poll::Ready(Ok(()))
@@ -118,9 +118,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
                 if let Some(since) = this.receiving
-                    && this.overdue(cx, since, this.patience.request)
+                    && this.overdue(cx, since, this.terms.patience.request)
                 {
-                    return Poll::Ready(Err(stalled()));
+                    return Poll::Ready(Err(stalled(&this.terms)));
                 }
                 Poll::Pending
             }
@@ -142,8 +142,8 @@ impl<T: AsyncWrite + Unpin> Connection<T> {
             Poll::Ready(Err(_)) => {}
             Poll::Ready(Ok(_)) | Poll::Pending => {
                 let since = *self.blocked.get_or_insert_with(Instant::now);
-                if self.overdue(cx, since, self.patience.write) {
-                    return Poll::Ready(Err(stalled()));
+                if self.overdue(cx, since, self.terms.patience.write) {
+                    return Poll::Ready(Err(stalled(&self.terms)));
                 }
             }
         }
@@ -171,9 +171,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
         let this = self.get_mut();
         ready!(this.write_own(cx))?;
         if let Some((at, status)) = bare(buf) {
-            let id = Ids::new().next(&*this.entropy);
+            let id = Ids::new().next(&*this.terms.entropy);
             let (before, bare) = buf.split_at(at);
-            this.own = [before, mannered(bare, status, this.listener, &id).as_bytes()].concat();
+            this.own = [before, mannered(bare, status, this.terms.listener, &id).as_bytes()].concat();
+            this.terms.traffic.answered(Endpoint::Unreadable, status, 0, None);
             Entry {
                 method: "-",
                 path: "-",
@@ -250,6 +251,16 @@ fn mannered(bare: &[u8], status: StatusCode, listener: Listener, id: &str) -> St
 mod tests {
     use super::*;
 
+    fn terms() -> Arc<Terms> {
+        Arc::new(Terms {
+            listener: Listener::Public,
+            entropy: crate::ambient::SeededEntropy::new(1),
+            patience: Patience { request: Duration::from_secs(30), write: Duration::from_secs(20) },
+            traffic: Arc::default(),
+            sockets: Arc::default(),
+        })
+    }
+
     const BARE: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\ndate: now\r\n\r\n";
 
     #[test]
@@ -278,15 +289,13 @@ mod tests {
     #[test]
     fn a_bare_answer_is_replaced_piece_by_piece_and_logged() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-        let patience = Patience { request: Duration::from_secs(30), write: Duration::from_secs(20) };
         let mut told = String::new();
         let line = crate::telemetry::testing::logged(crate::telemetry::Format::Json, "info", || {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
                 // A pipe that is smaller than the answer.
                 let (ours, mut theirs) = tokio::io::duplex(16);
-                let entropy = crate::ambient::SeededEntropy::new(1);
                 let address = "::ffff:192.0.2.1".parse().ok();
-                let mut connection = Connection::new(ours, address, Listener::Public, entropy, patience);
+                let mut connection = Connection::new(ours, address, terms());
                 let write = async {
                     connection.write_all(BARE.as_bytes()).await.unwrap();
                     connection.shutdown().await.unwrap();
@@ -304,10 +313,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_does_not_read_is_cut_off_and_not_read_from() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-        let patience = Patience { request: Duration::from_secs(30), write: Duration::from_secs(20) };
         let (ours, mut theirs) = tokio::io::duplex(64);
-        let entropy = crate::ambient::SeededEntropy::new(1);
-        let mut connection = Connection::new(ours, None, Listener::Public, entropy, patience);
+        let mut connection = Connection::new(ours, None, terms());
         theirs.write_all(b"GET").await.unwrap();
         let started = Instant::now();
         let error = connection.write_all(&[b'x'; 1000]).await.unwrap_err();
@@ -320,10 +327,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_that_drips_is_cut_off() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-        let patience = Patience { request: Duration::from_secs(30), write: Duration::from_secs(20) };
         let (ours, mut theirs) = tokio::io::duplex(64);
-        let entropy = crate::ambient::SeededEntropy::new(1);
-        let mut connection = Connection::new(ours, None, Listener::Public, entropy, patience);
+        let mut connection = Connection::new(ours, None, terms());
         // Idle time does not count: that is keep-alive's.
         tokio::time::sleep(Duration::from_secs(100)).await;
         let started = Instant::now();

@@ -12,6 +12,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 
 use super::bearer::BearerRefusal;
+use super::traffic::ErrorCode;
 use crate::oauth::error::{Code, OAuthError};
 
 /// The challenge of every `invalid_client` (RFC 6749 §5.2, RFC 7617 §2.1).
@@ -97,7 +98,10 @@ impl ResponseError for OAuthHttpError {
         }
         retry(&mut builder, *retry_after);
         let reason = if reason.is_empty() { description } else { reason };
-        refused(builder, reason.clone(), "application/json", oauth_body(code.wire().0, description))
+        let body = oauth_body(code.wire().0, description);
+        let mut response = refused(builder, reason.clone(), "application/json", body);
+        response.extensions_mut().insert(ErrorCode(code.wire().0));
+        response
     }
 }
 

@@ -25,6 +25,7 @@ use super::exchange::{self, Exchange, Ids, REQUEST_ID};
 use super::host;
 use super::peer::{self, Proxies};
 use super::problem::{self, Problem};
+use super::traffic::{Board, Endpoint, ErrorCode, Traffic};
 use crate::ambient::Entropy;
 
 /// Which of the two listeners; decides how bare errors look.
@@ -81,13 +82,21 @@ pub struct Manners {
     listener: Listener,
     entropy: Arc<dyn Entropy>,
     proxies: Proxies,
+    board: Arc<Board>,
+    issuer_path: Arc<str>,
 }
 
 impl Manners {
     /// Manners for a listener. `proxies` are those whose `X-Forwarded-For` is believed.
     #[must_use]
     pub fn new(listener: Listener, entropy: Arc<dyn Entropy>, proxies: Proxies) -> Self {
-        Self { listener, entropy, proxies }
+        Self { listener, entropy, proxies, board: Arc::default(), issuer_path: "".into() }
+    }
+
+    /// The same, counting on `board`; public endpoints also answer under `issuer_path`.
+    #[must_use]
+    pub fn counting(self, board: Arc<Board>, issuer_path: Arc<str>) -> Self {
+        Self { board, issuer_path, ..self }
     }
 }
 
@@ -102,7 +111,8 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        ready(Ok(Mannered { inner, manners: self.clone(), ids: RefCell::new(Ids::new()) }))
+        let traffic = self.board.join();
+        ready(Ok(Mannered { inner, manners: self.clone(), traffic, ids: RefCell::new(Ids::new()) }))
     }
 }
 
@@ -110,6 +120,7 @@ where
 pub struct Mannered<S> {
     inner: S,
     manners: Manners,
+    traffic: Arc<Traffic>,
     ids: RefCell<Ids>,
 }
 
@@ -126,12 +137,14 @@ where
     }
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let Manners { listener, entropy, proxies } = &self.manners;
+        let Manners { listener, entropy, proxies, issuer_path, .. } = &self.manners;
         let id =
             exchange::incoming(request.headers()).map_or_else(|| self.ids.borrow_mut().next(&**entropy), Into::into);
         let address = request.peer_addr().map(|peer| peer::address(peer.ip(), request.headers(), proxies));
         let exchange = Rc::new(Exchange::new(id, address));
-        let line = Line::begin(request.method(), request.path(), Rc::clone(&exchange));
+        let endpoint = Endpoint::of(*listener, request.path(), issuer_path);
+        let line =
+            Line::begin(request.method(), request.path(), Rc::clone(&exchange), endpoint, Arc::clone(&self.traffic));
         let dialect = listener.dialect(request.path());
         let upgrade = request.head().upgrade();
         request.extensions_mut().insert(Rc::clone(&exchange));
@@ -237,8 +250,11 @@ impl Finish {
             BodySize::Sized(bytes) => Some(bytes),
             BodySize::Stream => None,
         };
-        let refusal = response.extensions_mut().remove::<Refusal>();
-        self.line.end(status, bytes, refusal.as_ref().map(|Refusal(reason)| &**reason));
+        let mut extensions = response.extensions_mut();
+        let refusal = extensions.remove::<Refusal>();
+        let error = if refusal.is_some() { extensions.remove::<ErrorCode>() } else { None };
+        drop(extensions);
+        self.line.end(status, bytes, error, refusal.as_ref().map(|Refusal(reason)| &**reason));
     }
 
     /// Gives a bare error its body, and a problem its `instance`.

@@ -7,6 +7,7 @@
 //! | [`body`], [`form`], [`credentials`] | reading what callers send |
 //! | [`error`], [`bearer`], [`problem`] | refusals in the dialect of their endpoint |
 //! | [`document`], [`cors`] | metadata and JWKS: entity tags and open CORS |
+//! | [`traffic`], [`metrics`] | what is counted of every request, and all figures for Prometheus |
 //! | [`routes`] | every route of both listeners |
 //! | [`token`], [`introspect`], [`revoke`], [`jwks`], [`metadata`], [`authz`], [`legion`], [`health`], [`admin`] | one file per endpoint |
 //!
@@ -34,9 +35,11 @@ pub mod jwks;
 pub mod legion;
 pub mod manners;
 pub mod metadata;
+pub mod metrics;
 pub mod peer;
 pub mod problem;
 pub mod revoke;
 pub mod routes;
 pub mod server;
 pub mod token;
+pub mod traffic;

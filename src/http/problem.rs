@@ -152,6 +152,9 @@ impl ResponseError for Problem {
         retry(&mut builder, self.retry_after);
         let reason = [&self.reason, &self.detail, &self.title].into_iter().find(|text| !text.is_empty());
         let mut response = refused(builder, reason.cloned().unwrap_or_default(), CONTENT_TYPE, self.body(None));
+        if let Some(refusal) = &self.bearer {
+            response.extensions_mut().insert(refusal.error_code());
+        }
         // `manners` knows the request id and writes the body again with it.
         response.extensions_mut().insert(self.clone());
         response

@@ -4,7 +4,7 @@ use actix_web::guard;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Resource};
 
-use super::{admin, authz, cors, health, introspect, jwks, legion, metadata, revoke, token};
+use super::{admin, authz, cors, health, introspect, jwks, legion, metadata, metrics, revoke, token};
 
 /// The public listener. `issuer_path` is the issuer's path (`""` or `/tenant`): everything answers with and without it,
 /// whether or not a proxy in front takes it away.
@@ -48,6 +48,8 @@ pub fn public(config: &mut ServiceConfig, issuer_path: &str) {
 /// The admin listener.
 pub fn admin(config: &mut ServiceConfig) {
     config.service(web::resource(["/admin/v1", "/admin/v1/{rest:.*}"]).route(web::route().to(admin::handle)));
+    let at = |path: &str| web::resource(path.to_owned()).default_service(not_allowed("GET, HEAD"));
+    config.service(at("/metrics").route(get().to(metrics::metrics)));
     both(config);
 }
 

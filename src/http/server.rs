@@ -14,9 +14,10 @@ use actix_web::web::ServiceConfig;
 use actix_web::{App, Error};
 use tokio::sync::watch;
 
-use super::connection::{Connection, Patience};
+use super::connection::{Connection, Patience, Terms};
 use super::manners::{Listener, Manners};
 use super::peer::Proxies;
+use super::traffic::HttpFigures;
 use crate::ambient::Entropy;
 
 /// How a server runs. The defaults keep design's limits; tests shorten the times.
@@ -38,6 +39,10 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub proxies: Proxies,
+    /// The issuer's path, under which the public endpoints answer as well.
+    pub issuer_path: Arc<str>,
+    /// Where requests and connections are counted.
+    pub figures: Arc<HttpFigures>,
 }
 
 impl Default for Settings {
@@ -51,6 +56,8 @@ impl Default for Settings {
             write_timeout: Duration::from_secs(20),
             shutdown_timeout: Duration::from_secs(20),
             proxies: Proxies::default(),
+            issuer_path: "".into(),
+            figures: Arc::default(),
         }
     }
 }
@@ -138,12 +145,21 @@ fn listener(
         .shutdown_signal(stop);
     let draining = builder.graceful_shutdown_signal();
     let settings = settings.clone();
-    let manners = Manners::new(which, Arc::clone(entropy), settings.proxies.clone());
-    let entropy = Arc::clone(entropy);
-    let name = match which {
-        Listener::Public => "public",
-        Listener::Admin => "admin",
+    let figures = &settings.figures;
+    let manners = Manners::new(which, Arc::clone(entropy), settings.proxies.clone())
+        .counting(Arc::clone(&figures.board), Arc::clone(&settings.issuer_path));
+    let (name, sockets) = match which {
+        Listener::Public => ("public", &figures.public),
+        Listener::Admin => ("admin", &figures.admin),
     };
+    sockets.set_limit(settings.max_connections);
+    let terms = Arc::new(Terms {
+        listener: which,
+        entropy: Arc::clone(entropy),
+        patience: Patience { request: settings.request_timeout, write: settings.write_timeout },
+        traffic: figures.board.join(),
+        sockets: Arc::clone(sockets),
+    });
     let builder = builder.listen(name, socket, move || {
         let app = App::new().configure(routes.clone()).wrap(manners.clone());
         let app = app.into_factory().map_err(|error: Error| error.error_response());
@@ -157,13 +173,12 @@ fn listener(
                 async move { draining.notified().await }
             })
             .finish(map_config(app, |()| AppConfig::default()));
-        let patience = Patience { request: settings.request_timeout, write: settings.write_timeout };
-        let entropy = Arc::clone(&entropy);
+        let terms = Arc::clone(&terms);
         fn_service(move |io: TcpStream| {
             let peer = io.peer_addr().ok();
             // Answers are written whole: waiting for more to send only delays them.
             let _ = io.set_nodelay(true);
-            let io = Connection::new(io, peer.map(|peer| peer.ip()), which, Arc::clone(&entropy), patience);
+            let io = Connection::new(io, peer.map(|peer| peer.ip()), Arc::clone(&terms));
             async move { Ok((io, Protocol::Http1, peer)) }
         })
         .and_then(http)

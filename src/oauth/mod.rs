@@ -9,6 +9,7 @@ pub mod client_auth;
 pub mod decision;
 pub mod error;
 pub mod explain;
+pub mod figures;
 pub mod grant;
 pub mod introspection;
 pub mod last_issued;

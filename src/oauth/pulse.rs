@@ -2,12 +2,14 @@
 //! what the counters said.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
+
+use crate::metrics::Counter;
+use crate::model::algorithm::Algorithm;
 
 /// How often the counters are looked at.
 pub const BEAT: Duration = Duration::from_secs(5);
@@ -17,8 +19,8 @@ const WINDOW: Duration = Duration::from_mins(1);
 /// Counters of this process, and what they said during the last minute.
 #[derive(Debug)]
 pub struct Pulse {
-    issued: AtomicU64,
-    refused: AtomicU64,
+    issued: [Counter; Algorithm::ALL.len()],
+    refused: Counter,
     beats: Mutex<VecDeque<Beat>>,
 }
 
@@ -45,29 +47,37 @@ impl Pulse {
     #[must_use]
     pub fn starting(now: Instant) -> Self {
         let beats = Mutex::new(VecDeque::from([Beat { at: now, issued: 0, refused: 0 }]));
-        Self { issued: AtomicU64::new(0), refused: AtomicU64::new(0), beats }
+        Self { issued: [const { Counter::new() }; Algorithm::ALL.len()], refused: Counter::new(), beats }
     }
 
     /// Counts a token.
-    pub fn note_issued(&self) {
-        self.issued.fetch_add(1, Ordering::Relaxed);
+    pub fn note_issued(&self, algorithm: Algorithm) {
+        if let Some(counter) = self.issued.get(algorithm as usize) {
+            counter.one();
+        }
     }
 
     /// Counts a refused token request.
     pub fn note_refused(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.refused.one();
     }
 
     /// Tokens issued by this process.
     #[must_use]
     pub fn issued(&self) -> u64 {
-        self.issued.load(Ordering::Relaxed)
+        self.issued.iter().map(Counter::get).sum()
+    }
+
+    /// Those among them that are signed with this algorithm.
+    #[must_use]
+    pub fn issued_with(&self, algorithm: Algorithm) -> u64 {
+        self.issued.get(algorithm as usize).map_or(0, Counter::get)
     }
 
     /// Token requests refused by this process.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+        self.refused.get()
     }
 
     /// Remembers what the counters say; to be called every [`BEAT`].
@@ -108,11 +118,11 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let pulse = Pulse::starting(start);
-        pulse.note_issued();
+        pulse.note_issued(Algorithm::Es256);
         pulse.note_refused();
         assert_eq!(pulse.lately(at(2)), Lately { seconds: 2, issued: 1, refused: 1 });
         for beat in 1..=24 {
-            pulse.note_issued();
+            pulse.note_issued(Algorithm::Es256);
             pulse.beat(at(beat * 5));
         }
         assert_eq!(pulse.lately(at(120)), Lately { seconds: 60, issued: 12, refused: 0 });

@@ -98,7 +98,7 @@ pub fn mint(
     let access_token = signer.sign(claims.as_bytes()).map_err(|error| {
         OAuthError::new(Code::ServerError, "the token could not be signed").because(error.to_string())
     })?;
-    service.pulse.note_issued();
+    service.pulse.note_issued(algorithm);
     service.last_issued.note(&granted.roles, now);
     Ok(TokenAnswer { access_token, jti, expires_in: lifetime, scope: granted.scope() })
 }

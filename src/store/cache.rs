@@ -126,6 +126,13 @@ impl<T: Send + Sync + 'static> Cache<T> {
         self.shared.progress.passed(revision).await
     }
 
+    /// How many entries and how many absences are held.
+    #[must_use]
+    pub fn held(&self) -> (usize, usize) {
+        let table = self.shared.table();
+        (table.present.len(), table.absent.len())
+    }
+
     /// When the store was last heard of. A healthy one is heard of twice a second.
     #[must_use]
     pub fn last_heard(&self) -> Instant {

@@ -20,6 +20,7 @@ mod changelog;
 pub mod collections;
 #[cfg(test)]
 pub mod conformance;
+pub mod measured;
 pub mod memory;
 pub mod mirror;
 mod progress;

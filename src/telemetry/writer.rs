@@ -8,6 +8,11 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::metrics::Counter;
+
+/// Lines that this process dropped.
+pub(super) static LOST: Counter = Counter::new();
+
 /// How many lines may wait.
 const QUEUE: usize = 8192;
 /// How long lines gather after some were written. A thread that waits for each line is woken for each, by whoever logs
@@ -113,6 +118,7 @@ fn run(out: impl Write, jobs: &Receiver<Job>, lost: &AtomicU64) {
         let _ = out.flush();
         let lost = lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
+            LOST.add(lost);
             tracing::warn!(target: "edi::telemetry", lost, "log lines were dropped: standard error was not read in time");
         }
         std::thread::sleep(GATHER);

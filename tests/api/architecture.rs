@@ -12,6 +12,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         &["crate::http", "crate::oauth", "crate::admin", "crate::store", "crate::config", "crate::keys", "crate::cli"],
     ),
     ("src/secret.rs", &["crate::"]),
+    (
+        "src/metrics",
+        &["crate::http", "crate::oauth", "crate::admin", "crate::store", "crate::config", "crate::keys", "crate::cli"],
+    ),
     ("src/ambient.rs", &["crate::http", "crate::oauth", "crate::store", "crate::config", "crate::keys", "crate::cli"]),
     (
         "src/keys",

@@ -26,6 +26,7 @@ mod first_start;
 mod introspection;
 mod late_changes;
 mod legion;
+mod metrics;
 mod revocation;
 mod secret_rotation;
 mod staleness;

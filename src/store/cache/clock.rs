@@ -56,6 +56,10 @@ impl<V> Shelf<V> {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     pub(super) fn clear(&mut self) {
         self.slots.clear();
         self.hand.clear();

@@ -1,0 +1,121 @@
+//! What the service says of itself to Prometheus: tokens, keys, revocations, clients, hashing, the store as it is heard.
+//! Read when asked for; nothing here is on the hot path.
+
+use super::service::Service;
+use crate::metrics::{Kind, Page};
+use crate::model::algorithm::Algorithm;
+use crate::model::keyring::{KeyState, Ring};
+use crate::model::time::Timestamp;
+use crate::store::Health;
+
+const STATES: [KeyState; 5] =
+    [KeyState::Pending, KeyState::Active, KeyState::Retiring, KeyState::Retired, KeyState::Revoked];
+/// The states a key comes to by the clock alone.
+const COMING: [KeyState; 3] = [KeyState::Active, KeyState::Retiring, KeyState::Retired];
+
+/// Writes all of it.
+pub fn write(service: &Service, page: &mut Page) {
+    tokens(service, page);
+    keys(service, page);
+    held(service, page);
+    store(service, page);
+}
+
+fn tokens(service: &Service, page: &mut Page) {
+    let mut family = page.family(
+        "edi_tokens_issued_total",
+        Kind::Counter,
+        "Tokens issued, at all doors, by the algorithm they are signed with.",
+    );
+    for algorithm in Algorithm::ALL {
+        if service.settings.algorithms.contains(&algorithm) || service.pulse.issued_with(algorithm) > 0 {
+            family.sample(&[("alg", algorithm.name())], service.pulse.issued_with(algorithm));
+        }
+    }
+}
+
+fn keys(service: &Service, page: &mut Page) {
+    let now = service.now();
+    let set = service.key_set();
+    let rings: Vec<&Ring> = set.rings().collect();
+
+    let mut family = page.family("edi_keys", Kind::Gauge, "Signing keys by algorithm and state.");
+    for ring in &rings {
+        for state in STATES {
+            let count = ring.keys.iter().filter(|key| ring.state_of(key, now) == state).count();
+            family.sample(&[("alg", ring.algorithm.name()), ("state", state.name())], count);
+        }
+    }
+    let mut family = page.family(
+        "edi_key_age_seconds",
+        Kind::Gauge,
+        "How long the oldest key in this state has been published (pending) or has signed first (active, retiring).",
+    );
+    for ring in &rings {
+        for state in [KeyState::Pending, KeyState::Active, KeyState::Retiring] {
+            let keys = ring.keys.iter().filter(|key| ring.state_of(key, now) == state);
+            let since = keys.map(|key| key.signs_from.filter(|from| *from <= now).unwrap_or(key.published_at)).min();
+            if let Some(since) = since {
+                let labels = [("alg", ring.algorithm.name()), ("state", state.name())];
+                family.sample(&labels, ahead(now, since));
+            }
+        }
+    }
+    let mut family = page.family(
+        "edi_key_next_transition_seconds",
+        Kind::Gauge,
+        "Seconds until the next key of this algorithm comes to this state; absent while none is decided.",
+    );
+    for ring in &rings {
+        let transitions = ring.transitions(now);
+        for state in COMING {
+            if let Some(next) = transitions.iter().find(|coming| coming.to == state) {
+                family.sample(&[("alg", ring.algorithm.name()), ("to", state.name())], ahead(next.at, now));
+            }
+        }
+    }
+    let mut family = page.family(
+        "edi_key_rotation_due_seconds",
+        Kind::Gauge,
+        "Seconds until the automatic rotation is due; negative when it is late; absent while one is planned.",
+    );
+    for ring in &rings {
+        if let Some(due) = service.settings.schedule.due(ring, now) {
+            family.sample(&[("alg", ring.algorithm.name())], ahead(due, now));
+        }
+    }
+}
+
+fn held(service: &Service, page: &mut Page) {
+    let one = |page: &mut Page, name, help: &str, value: usize| page.one(name, Kind::Gauge, help, value);
+    one(page, "edi_revocations", "Live revocations.", service.revocations.read().len());
+    one(page, "edi_deployments", "Registered deployments.", service.deployments.read().len());
+    let (present, absent) = service.clients.held();
+    one(page, "edi_client_cache_entries", "Clients held in memory.", present);
+    one(page, "edi_client_cache_absent_entries", "Ids remembered as unknown.", absent);
+    let limit = service.settings.client_cache;
+    one(page, "edi_client_cache_limit", "The most clients that are held in memory.", limit);
+}
+
+fn store(service: &Service, page: &mut Page) {
+    let health = service.store.health();
+    let flag = |yes: bool| u8::from(yes);
+    let writable = flag(health == Health::Writable);
+    page.one("edi_store_writable", Kind::Gauge, "1 while the store takes writes.", writable);
+    let readable = flag(!matches!(health, Health::Down(_)));
+    page.one("edi_store_readable", Kind::Gauge, "1 while the store answers reads.", readable);
+    let silence = service.silence();
+    page.one(
+        "edi_store_silence_seconds",
+        Kind::Gauge,
+        "Seconds since the store was last heard of, by the mirror that heard least; below 1 when all is well.",
+        silence.as_secs_f64(),
+    );
+    let stale = flag(service.is_stale());
+    page.one("edi_store_stale", Kind::Gauge, "1 while decisions are refused because the store is silent.", stale);
+}
+
+/// From `earlier` to `later` in seconds; negative when it is the other way around.
+fn ahead(later: Timestamp, earlier: Timestamp) -> f64 {
+    later.since(earlier).as_secs_f64() - earlier.since(later).as_secs_f64()
+}
