@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::credentials::Credentials;
-use super::exchange::{self, Answer};
+use super::exchange::{self, Answer, Lost};
 use super::issuer;
 use super::output::printable;
 use super::{Exit, Failure};
@@ -152,6 +152,31 @@ impl Api {
         self.call(&Method::DELETE, url, None, None).await.map(|_| ())
     }
 
+    /// Hands what is at a path to `sink` as it comes.
+    pub(super) async fn download(
+        &mut self,
+        path: &[&str],
+        sink: &mut (dyn FnMut(&[u8]) -> std::io::Result<()> + Send),
+    ) -> Result<(), Lost> {
+        let token = match self.token.take() {
+            Some(token) => token,
+            None => self.any_token().await.map_err(Lost::Source)?,
+        };
+        let url = self.url(path, &[]);
+        let request = exchange::request(Method::GET, url.as_str()).map_err(Lost::Source)?;
+        let request = request.bearer_auth(token.1.expose());
+        self.token = Some(token);
+        let (who, next) = self.reached();
+        let answer = exchange::download(request, &who, next, sink).await?;
+        if answer.is_success() { Ok(()) } else { Err(Lost::Source(self.problem(&answer))) }
+    }
+
+    /// Who is asked, and what to do when nobody answers.
+    fn reached(&self) -> (String, &'static str) {
+        let who = format!("edi's admin API at {}", self.server);
+        (who, "is it running? start it with `edi serve`, or set EDI_SERVER (--server)")
+    }
+
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
         let mut url = self.server.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -201,8 +226,8 @@ impl Api {
             let kind = if *method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
             request = request.header("content-type", kind).body(body.to_string());
         }
-        let who = format!("edi's admin API at {}", self.server);
-        exchange::send(request, &who, "is it running? start it with `edi serve`, or set EDI_SERVER (--server)").await
+        let (who, next) = self.reached();
+        exchange::send(request, &who, next).await
     }
 
     /// A token with the first of the wanted scopes that the operator holds.

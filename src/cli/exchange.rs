@@ -1,9 +1,10 @@
 //! One HTTP exchange: a bounded answer, or a failure that says whether anybody was there.
 
 use std::error::Error as _;
+use std::io;
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, redirect};
+use reqwest::{Client, Method, RequestBuilder, Response, redirect};
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
 
@@ -11,6 +12,11 @@ use super::{Exit, Failure};
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// The longest that a download may take…
+const LONGEST_DOWNLOAD: Duration = Duration::from_hours(12);
+/// …and the longest without a byte of it.
+const LONGEST_SILENCE: Duration = Duration::from_mins(1);
 
 /// An answer, whatever its status.
 #[derive(Debug)]
@@ -70,17 +76,57 @@ pub(super) fn request(method: Method, url: &str) -> Result<RequestBuilder, Failu
 
 /// Sends it and reads the whole answer. `next` is what to do when nobody answers.
 pub(super) async fn send(request: RequestBuilder, who: &str, next: &str) -> Result<Answer, Failure> {
-    let lost = |error: &reqwest::Error| {
-        let what = if error.is_timeout() {
-            "does not answer in time".to_owned()
-        } else {
-            format!("cannot be reached: {}", root_cause(error))
-        };
-        Failure::new(Exit::Unavailable, format!("{who} {what}")).hint(next)
+    let (response, answer) = begin(request, who, next).await?;
+    rest(response, answer, who, next).await
+}
+
+/// Which side a download failed on.
+pub(super) enum Lost {
+    /// The server, or the way to it.
+    Source(Failure),
+    /// Where it was to go.
+    Sink(io::Error),
+}
+
+/// Sends it and hands the body of a 2xx answer to `sink` as it comes, however long that takes; gives any other answer
+/// whole.
+pub(super) async fn download(
+    request: RequestBuilder,
+    who: &str,
+    next: &str,
+    sink: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+) -> Result<Answer, Lost> {
+    let (mut response, answer) = begin(request.timeout(LONGEST_DOWNLOAD), who, next).await.map_err(Lost::Source)?;
+    if !answer.is_success() {
+        return rest(response, answer, who, next).await.map_err(Lost::Source);
+    }
+    let broken = |why: String| {
+        let message = format!("{who} broke off: {why}");
+        Lost::Source(Failure::new(Exit::Unavailable, message).hint("try again; its log says why"))
     };
-    let mut response = request.send().await.map_err(|error| lost(&error.without_url()))?;
+    loop {
+        match tokio::time::timeout(LONGEST_SILENCE, response.chunk()).await {
+            Ok(Ok(Some(piece))) => sink(&piece).map_err(Lost::Sink)?,
+            Ok(Ok(None)) => return Ok(answer),
+            Ok(Err(error)) => return Err(broken(root_cause(&error.without_url()))),
+            Err(_) => return Err(broken("nothing came for a minute".into())),
+        }
+    }
+}
+
+fn lost(error: &reqwest::Error, who: &str, next: &str) -> Failure {
+    let what = if error.is_timeout() {
+        "does not answer in time".to_owned()
+    } else {
+        format!("cannot be reached: {}", root_cause(error))
+    };
+    Failure::new(Exit::Unavailable, format!("{who} {what}")).hint(next)
+}
+
+async fn begin(request: RequestBuilder, who: &str, next: &str) -> Result<(Response, Answer), Failure> {
+    let response = request.send().await.map_err(|error| lost(&error.without_url(), who, next))?;
     let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
-    let mut answer = Answer {
+    let answer = Answer {
         status: response.status().as_u16(),
         request_id: header("x-request-id"),
         challenge: header("www-authenticate"),
@@ -88,7 +134,11 @@ pub(super) async fn send(request: RequestBuilder, who: &str, next: &str) -> Resu
         etag: header("etag"),
         body: Vec::new(),
     };
-    while let Some(chunk) = response.chunk().await.map_err(|error| lost(&error.without_url()))? {
+    Ok((response, answer))
+}
+
+async fn rest(mut response: Response, mut answer: Answer, who: &str, next: &str) -> Result<Answer, Failure> {
+    while let Some(chunk) = response.chunk().await.map_err(|error| lost(&error.without_url(), who, next))? {
         if answer.body.len() + chunk.len() > MAX_ANSWER {
             return Err(Failure::new(Exit::Failed, format!("{who} sent more than 16 MiB")));
         }

@@ -1,10 +1,11 @@
 //! The command line: the composition root, and the operator's way to a running edi.
 //!
-//! [`Cli`] is what may be typed, [`run`] does it, [`Failure`] says how it ended. `serve`, `demo` and `recover` put the
+//! [`Cli`] is what may be typed, [`run`] does it, [`Failure`] says how it ended. `serve`, `demo`, `restore` and `recover` put the
 //! parts of edi together; every other command but `check` and `completions` is a client of the servers and knows no
 //! more of them than any other client: URLs and JSON.
 
 mod api;
+mod backup;
 mod check;
 mod client;
 mod client_rotate;
@@ -26,8 +27,10 @@ mod key_change;
 mod key_export;
 mod output;
 mod parse;
+mod progress;
 mod proxy_config;
 pub mod recover;
+mod restore;
 mod revoke;
 mod role;
 pub mod serve;
@@ -87,6 +90,8 @@ enum Command {
     ProxyConfig(Box<proxy_config::Args>),
     Status(Box<status::Args>),
     Health(Box<health::Args>),
+    Backup(Box<backup::Args>),
+    Restore(Box<restore::Args>),
     Recover(Box<recover::Args>),
     Completions(completions::Args),
 }
@@ -110,6 +115,8 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::ProxyConfig(args) => proxy_config::run(*args, output).await,
         Command::Status(args) => status::run(*args, output).await,
         Command::Health(args) => health::run(*args, output).await,
+        Command::Backup(args) => backup::run(*args, output).await,
+        Command::Restore(args) => restore::run(*args, output).await,
         Command::Recover(args) => recover::run(*args, output).await,
         Command::Completions(args) => completions::run(&args, output),
     }
@@ -162,6 +169,9 @@ mod tests {
             "edi client secret rotate svc --overlap 24h",
             "edi client secret rotate svc --compromised --yes",
             "edi client secret rotate svc --compromised next --dry-run --reason leaked",
+            "edi backup edi.backup",
+            "edi backup verify edi.backup",
+            "edi restore edi.backup --store-path elsewhere",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {}", parsed.err().map(|error| error.to_string()).unwrap_or_default());
@@ -182,6 +192,8 @@ mod tests {
             "edi client secret rotate svc --overlap 1h --compromised",
             "edi client secret rotate svc --overlap soon",
             "edi client secret rotate svc --reason leaked",
+            "edi backup",
+            "edi restore",
             "edi revoke",
             "edi revoke --client a --role b",
             "edi revoke --token eyJhbGciOiJub25lIn0.e30.",

@@ -12,6 +12,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
+use super::backup::answer;
 use super::bearer::BearerRefusal;
 use super::body::{self, BodyLimit};
 use super::credentials::Presented;
@@ -21,7 +22,7 @@ use crate::admin::access::{Operator, authenticate};
 use crate::admin::error::AdminError;
 use crate::admin::page::PageRequest;
 use crate::admin::version::{At, IfMatch};
-use crate::admin::{clients, deployments, explain, keys, reach, revocations, roles, secret_rotation, status};
+use crate::admin::{backup, clients, deployments, explain, keys, reach, revocations, roles, secret_rotation, status};
 use crate::model::scope::AdminScope;
 use crate::oauth::service::Service;
 use crate::secret::Secret;
@@ -106,6 +107,7 @@ impl Operation {
             Self::KeyRevoke => ok(&keys::revoke(service, operator, id, body).await?),
             Self::RevocationList => ok(&revocations::list(service, operator, query.get("kind"), &call.page()?).await?),
             Self::RevocationCreate => created(&revocations::create(service, operator, body).await?),
+            Self::Backup => answer(backup::begin(service, operator).await?),
             Self::Status => ok(&status::show(service, operator).await?),
         })
     }

@@ -10,12 +10,14 @@
 //! | [`traffic`], [`metrics`] | what is counted of every request, and all figures for Prometheus |
 //! | [`routes`] | every route of both listeners |
 //! | [`token`], [`introspect`], [`revoke`], [`jwks`], [`metadata`], [`authz`], [`legion`], [`health`], [`admin`] | one file per endpoint |
+//! | `backup` | the admin API's one answer that is no JSON |
 //!
 //! Parses and answers; what the answer says is decided in `oauth` and `admin`.
 
 mod access_log;
 pub mod admin;
 pub mod authz;
+mod backup;
 pub mod bearer;
 pub mod body;
 pub mod caller;

@@ -15,6 +15,7 @@
 //!
 //! Knows nothing of HTTP, OAuth, or what the values mean.
 
+pub mod backup;
 pub mod cache;
 mod changelog;
 pub mod collections;

@@ -50,21 +50,34 @@ pub fn encode<R: Record>(key: &Key, record: &R) -> Result<Vec<u8>, StoreError> {
     Ok(out)
 }
 
+/// The version of what [`encode`] wrote under `key`, of whatever type.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] for anything else.
+pub fn version(key: &Key, bytes: &[u8]) -> Result<u32, StoreError> {
+    Ok(parse::<Head>(key, unframe(key, bytes)?)?.v)
+}
+
 /// Reads what [`encode`] wrote under `key`.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] for anything else, [`StoreError::Newer`] for a version above [`Record::VERSION`].
 pub fn decode<R: Record>(key: &Key, bytes: &[u8]) -> Result<R, StoreError> {
-    let (frame, json) = bytes.split_first_chunk::<FRAME>().ok_or_else(|| corrupt(key, "it is cut short"))?;
-    if u32::from_be_bytes(*frame) != checksum(key, json) {
-        return Err(corrupt(key, "its checksum does not match"));
-    }
+    let json = unframe(key, bytes)?;
     // The version first: a newer format need not parse as ours.
     let head: Head = parse(key, json)?;
     if head.v > R::VERSION {
         return Err(StoreError::Newer { key: key.to_string(), found: head.v });
     }
     Ok(parse::<Incoming<R>>(key, json)?.data)
+}
+
+fn unframe<'a>(key: &Key, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
+    let (frame, json) = bytes.split_first_chunk::<FRAME>().ok_or_else(|| corrupt(key, "it is cut short"))?;
+    if u32::from_be_bytes(*frame) != checksum(key, json) {
+        return Err(corrupt(key, "its checksum does not match"));
+    }
+    Ok(json)
 }
 
 fn parse<T: DeserializeOwned>(key: &Key, json: &[u8]) -> Result<T, StoreError> {

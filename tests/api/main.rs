@@ -11,6 +11,7 @@ mod admin_access;
 mod admin_records;
 mod admin_rights;
 mod architecture;
+mod backup;
 mod cli_admin;
 mod cli_deployments;
 mod cli_program;

@@ -39,6 +39,7 @@ pub(in crate::http) enum Operation {
     RevocationList,
     RevocationCreate,
     Status,
+    Backup,
 }
 
 use Operation as Op;
@@ -72,6 +73,7 @@ impl Operation {
             Self::RevocationList => "revocation.list",
             Self::RevocationCreate => "revocation.create",
             Self::Status => "status.show",
+            Self::Backup => "backup.create",
         }
     }
 }
@@ -152,6 +154,8 @@ pub(in crate::http) static TABLE: &[Row] = &[
     look("revocations", Op::RevocationList, AdminScope::Revocations).with(&["limit", "cursor", "kind"]),
     post("revocations", Op::RevocationCreate, AdminScope::Revocations),
     look("status", Op::Status, AdminScope::Read),
+    // All there is, for safe keeping: it is told like a change.
+    Row { method: "GET", ..post("backup", Op::Backup, AdminScope::Admin) },
 ];
 
 const fn row(method: &'static str, path: &'static str, operation: Operation, right: Right) -> Row {

@@ -22,8 +22,14 @@ pub mod secrets;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::model::client::Client;
+use crate::model::deployment::Deployment;
 use crate::model::id::ClientId;
+use crate::model::keyring::Ring;
+use crate::model::revocation::Revocation;
 use crate::model::time::Timestamp;
+use crate::store::record::{self, decode};
+use crate::store::{Key, StoreError};
 
 /// The request that a change came with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,5 +79,21 @@ impl By {
     #[must_use]
     pub fn because(self, reason: Option<String>) -> Self {
         Self { reason, ..self }
+    }
+}
+
+/// Whether a record can be read: as what its collection holds, or at least as a record where that is another's.
+///
+/// # Errors
+/// When it is damaged, or written by a newer edi.
+pub fn check(key: &Key, value: &[u8]) -> Result<(), StoreError> {
+    match key.collection() {
+        "client" => decode::<Client>(key, value).map(drop),
+        "deployment" => decode::<Deployment>(key, value).map(drop),
+        "keyring" => decode::<Ring>(key, value).map(drop),
+        "revocation" => decode::<Revocation>(key, value).map(drop),
+        "installation" => decode::<installation::Installation>(key, value).map(drop),
+        "sealed" => decode::<installation::Sealed>(key, value).map(drop),
+        _ => record::version(key, value).map(drop),
     }
 }

@@ -12,6 +12,8 @@ pub(super) const DATA: &str = "data";
 /// A database that is being made; it becomes [`DATA`] once it is whole.
 pub(super) const NEW_DATA: &str = "data.new";
 pub(super) const ACKNOWLEDGED: &str = "acknowledged";
+/// The same of a store that is being restored; it becomes [`ACKNOWLEDGED`] once the database has its name.
+pub(super) const NEW_ACKNOWLEDGED: &str = "acknowledged.new";
 const LOCK: &str = "lock";
 /// What a freshly formatted volume holds.
 const HARMLESS: &str = "lost+found";
@@ -46,7 +48,7 @@ fn refuse_foreign(folder: &Path) -> Result<(), OpenError> {
     for item in std::fs::read_dir(folder).map_err(io)? {
         let item = item.map_err(io)?;
         match item.file_name().to_str() {
-            Some(DATA | NEW_DATA | ACKNOWLEDGED | LOCK) => return Ok(()),
+            Some(DATA | NEW_DATA | ACKNOWLEDGED | NEW_ACKNOWLEDGED | LOCK) => return Ok(()),
             Some(HARMLESS) => {}
             _ => foreign = Some(item.path()),
         }

@@ -19,6 +19,7 @@ mod engine;
 mod entry;
 mod folder;
 mod open;
+mod restore;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -31,6 +32,8 @@ use tokio::time::{Instant, timeout_at};
 use self::committer::{Committer, Job};
 use self::engine::View;
 pub use self::open::OpenError;
+pub use self::restore::RestoreError;
+use super::backup::{BackupError, Entry};
 use super::changelog::ChangeLog;
 use super::{
     Changes, Commit, CommitError, Figures, Health, Key, MAX_COMMIT_ENTRIES, Page, Read, Revision, Store, StoreError,
@@ -104,6 +107,19 @@ impl SledStore {
             .start(queue)
             .map_err(|source| OpenError::io(path, "starting the writing thread", source))?;
         Ok(Self { folder: path.to_owned(), shared, jobs })
+    }
+
+    /// Makes the store in `path`, which must be missing or empty, of a backup's `entries` in their order; blocking. Each
+    /// value keeps its revision, and the store goes on far above `revision`, the backup's. Cut short, it leaves nothing.
+    ///
+    /// # Errors
+    /// [`RestoreError`]; there is no store then.
+    pub fn restore(
+        path: &Path,
+        entries: impl Iterator<Item = Result<Entry, BackupError>>,
+        revision: Revision,
+    ) -> Result<(), RestoreError> {
+        restore::restore(path, entries, revision)
     }
 
     /// Runs a read off the async threads.

@@ -11,7 +11,7 @@ use super::super::Revision;
 use super::acknowledged::Acknowledged;
 use super::engine::Engine;
 use super::entry::{self, DATA, EXPIRY, FORMAT, FORMAT_KEY, META_KEY, Meta};
-use super::folder::{self, ACKNOWLEDGED, NEW_DATA};
+use super::folder::{self, ACKNOWLEDGED, NEW_ACKNOWLEDGED, NEW_DATA};
 
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +89,7 @@ pub(super) fn open(folder: &Path, at_least: Revision) -> Result<Engine, OpenErro
     if new_data.exists() {
         std::fs::remove_dir_all(&new_data).map_err(io("clearing away an unfinished database"))?;
     }
+    finish_restore(&data, &sidecar, &folder.join(NEW_ACKNOWLEDGED)).map_err(io("finishing a restore"))?;
     match (data.exists(), sidecar.exists()) {
         (false, true) => return Err(OpenError::damaged(folder, "its database is missing")),
         (false, false) => create(folder)?,
@@ -133,6 +134,15 @@ pub(super) fn open(folder: &Path, at_least: Revision) -> Result<Engine, OpenErro
     let mut engine = Engine::new(db, meta, file, acknowledged);
     engine.make_durable().map_err(io("writing the first revision"))?;
     Ok(engine)
+}
+
+/// A restore gives the database its name first and the sidecar second; before that it is nothing yet.
+fn finish_restore(data: &Path, sidecar: &Path, new_sidecar: &Path) -> io::Result<()> {
+    match (new_sidecar.exists(), data.exists(), sidecar.exists()) {
+        (false, ..) => Ok(()),
+        (true, true, false) => std::fs::rename(new_sidecar, sidecar),
+        (true, ..) => std::fs::remove_file(new_sidecar),
+    }
 }
 
 /// Makes an empty database under another name and gives it its own when it is whole and durable.
@@ -186,7 +196,7 @@ fn discard_unfinished_snapshots(data: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn open_sled(folder: &Path, data: &Path) -> Result<sled::Db, OpenError> {
+pub(super) fn open_sled(folder: &Path, data: &Path) -> Result<sled::Db, OpenError> {
     let config = sled::Config::new().path(data).segment_size(SEGMENT).cache_capacity(CACHE);
     let mut patience = 40;
     loop {
@@ -203,7 +213,7 @@ fn open_sled(folder: &Path, data: &Path) -> Result<sled::Db, OpenError> {
     }
 }
 
-fn from_sled(folder: &Path, error: sled::Error) -> OpenError {
+pub(super) fn from_sled(folder: &Path, error: sled::Error) -> OpenError {
     match error {
         sled::Error::Io(source) => OpenError::io(folder, "the database", source),
         other => OpenError::damaged(folder, other.to_string()),

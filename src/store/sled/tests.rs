@@ -185,6 +185,80 @@ async fn book_keeping_that_does_not_match_is_refused() {
     }
 }
 
+fn entries(count: u32) -> Vec<Result<super::Entry, super::BackupError>> {
+    let entry = |key: String, write: super::super::Write, revision: u64| {
+        Ok(super::Entry { key: Key::new(key), write, revision: Revision(revision), change: false })
+    };
+    let put = |value: u32, end: Option<i64>| super::super::Write::Put {
+        value: value.to_be_bytes().to_vec(),
+        expires_at: end.map(Timestamp::from_secs),
+    };
+    let mut all: Vec<_> = (0..count).map(|i| entry(format!("a/{i}"), put(i, Some(2_000_000)), 5)).collect();
+    // Changes: another end, no end, gone, gone and back, never there.
+    all.push(entry("a/1".into(), put(100, Some(3_000_000)), 6));
+    all.push(entry("a/2".into(), put(200, None), 7));
+    all.push(entry("a/3".into(), super::super::Write::Delete, 8));
+    all.push(entry("a/4".into(), super::super::Write::Delete, 8));
+    all.push(entry("a/4".into(), put(400, Some(2_000_000)), 9));
+    all.push(entry("z/1".into(), super::super::Write::Delete, 9));
+    all
+}
+
+#[tokio::test]
+async fn a_restored_store_is_as_it_was_and_goes_on_above_its_revisions() {
+    let folder = tempfile::tempdir().unwrap();
+    SledStore::restore(folder.path(), entries(1200).into_iter(), Revision(9)).unwrap();
+    for _ in 0..2 {
+        let store = at(folder.path()).unwrap();
+        let page = store.scan("", None, 10_000).await.unwrap();
+        assert!(page.at > Revision(9 + (1 << 40)));
+        assert_eq!(page.items.len(), 1199);
+        let found = async |id: u32| store.get(&key(&format!("a/{id}"))).await;
+        let facts =
+            |read: super::super::Read| read.value.map(|it| (it.value[3], it.revision.0, it.expires_at.is_some()));
+        assert_eq!(facts(found(0).await.unwrap()), Some((0, 5, true)));
+        assert_eq!(facts(found(1).await.unwrap()), Some((100, 6, true)));
+        assert_eq!(facts(found(2).await.unwrap()), Some((200, 7, false)));
+        assert_eq!(facts(found(3).await.unwrap()), None);
+        assert_eq!(facts(found(4).await.unwrap()), Some((400_u32.to_be_bytes()[3], 9, true)));
+        store.close().await;
+    }
+    let error = SledStore::restore(folder.path(), entries(5).into_iter(), Revision(9)).unwrap_err();
+    assert!(error.to_string().contains("move that store away"), "{error}");
+}
+
+#[tokio::test]
+async fn a_restore_that_fails_or_is_cut_short_leaves_no_store_and_can_be_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = entries(700).into_iter().chain([Err(super::BackupError::Damaged("as the test asked".into()))]);
+    let error = SledStore::restore(folder.path(), broken, Revision(9)).unwrap_err();
+    assert!(error.to_string().contains("as the test asked"), "{error}");
+    assert!(!folder.path().join("data").exists() && !folder.path().join("acknowledged").exists());
+    SledStore::restore(folder.path(), entries(700).into_iter(), Revision(9)).unwrap();
+    // The power goes between its two last steps: the next opening takes the second one.
+    let (done, begun) = (folder.path().join("acknowledged"), folder.path().join("acknowledged.new"));
+    std::fs::rename(&done, &begun).unwrap();
+    let store = at(folder.path()).unwrap();
+    assert_eq!(store.scan("a/", None, 1000).await.unwrap().items.len(), 699);
+    store.close().await;
+    assert!(done.exists() && !begun.exists());
+    // Before them: nothing is there, and a new restore does it all.
+    std::fs::rename(&done, &begun).unwrap();
+    std::fs::rename(folder.path().join("data"), folder.path().join("data.new")).unwrap();
+    SledStore::restore(folder.path(), entries(700).into_iter(), Revision(9)).unwrap();
+    at(folder.path()).unwrap().close().await;
+}
+
+#[tokio::test]
+async fn a_restore_does_not_touch_a_store_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = at(folder.path()).unwrap();
+    let error = SledStore::restore(folder.path(), entries(5).into_iter(), Revision(9)).unwrap_err();
+    assert!(matches!(error, RestoreError::InUse(_)), "{error}");
+    store.commit(writes([put("a/1", b"x")])).await.unwrap();
+    store.close().await;
+}
+
 #[tokio::test]
 async fn a_newer_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();

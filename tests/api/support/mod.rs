@@ -5,3 +5,4 @@ pub(crate) mod fake;
 pub(crate) mod http;
 pub(crate) mod jwt;
 pub(crate) mod program;
+pub(crate) mod serve;

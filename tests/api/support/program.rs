@@ -1,6 +1,7 @@
 //! The built program, run in a folder of its own with an environment of its own.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -61,11 +62,16 @@ impl Program {
 
     /// Runs `edi` with arguments given as one line.
     pub(crate) fn run(&self, line: &str) -> Run {
+        self.run_in(self.folder.path(), line)
+    }
+
+    /// The same in another folder.
+    pub(crate) fn run_in(&self, folder: &Path, line: &str) -> Run {
         let mut child = Command::new(env!("CARGO_BIN_EXE_edi"))
             .args(line.split(' ').filter(|word| !word.is_empty()))
             .env_clear()
             .envs(self.environment.iter().cloned())
-            .current_dir(self.folder.path())
+            .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
