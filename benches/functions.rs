@@ -17,7 +17,7 @@ use edi::keys::secrets::{self, SecretKeys};
 use edi::keys::signer::Signer;
 use edi::keys::verifier::Verifier;
 use edi::model::algorithm::Algorithm;
-use edi::model::client::{AuthMethod, Client};
+use edi::model::client::Client;
 use edi::model::id::{ClientId, Kid, TokenId};
 use edi::model::revocation::{Revocation, Subject};
 use edi::model::scope::{Role, split_scope};
@@ -87,19 +87,8 @@ fn claims(client: &ClientId, granted: &Granted, ambient: &Ambient) -> String {
 
 fn client(id: &ClientId, ambient: &Ambient) -> Result<Client> {
     Ok(Client {
-        client_id: id.clone(),
-        client_name: None,
-        auth_method: AuthMethod::AnySecret,
-        secrets: Vec::new(),
-        jwks: None,
         roles: BTreeSet::from([Role::parse("fraud")?, Role::parse("churn-v2")?]),
-        admin_scopes: BTreeSet::new(),
-        audiences: BTreeSet::new(),
-        access_token_lifetime: None,
-        access_token_signing_alg: None,
-        enabled: true,
-        created_at: ambient.now(),
-        updated_at: ambient.now(),
+        ..Client::new(id.clone(), ambient.now())
     })
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use edi::ambient::Ambient;
 use edi::keys::master::MasterKey;
 use edi::keys::secrets::SecretKeys;
-use edi::model::client::{AuthMethod, Client, SecretCheck, StoredSecret};
+use edi::model::client::{Client, SecretCheck, StoredSecret};
 use edi::model::id::{ClientId, TokenId};
 use edi::model::revocation::{Revocation, Subject};
 use edi::model::scope::Role;
@@ -117,19 +117,9 @@ fn client(index: usize, secrets: &SecretKeys, ambient: &Ambient) -> Result<(Clie
     let authorization = basic(client_id.as_str(), secret.expose());
     let check = SecretCheck::Generated(at_rest);
     let client = Client {
-        client_id,
-        client_name: None,
-        auth_method: AuthMethod::AnySecret,
         secrets: vec![StoredSecret { id, name: None, check, created_at: now, expires_at: None }],
-        jwks: None,
         roles: [Role::parse("fraud").context("a role")?].into(),
-        admin_scopes: [].into(),
-        audiences: [].into(),
-        access_token_lifetime: None,
-        access_token_signing_alg: None,
-        enabled: true,
-        created_at: now,
-        updated_at: now,
+        ..Client::new(client_id, now)
     };
     Ok((client, authorization))
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::model::algorithm::Algorithm;
-use crate::model::client::{AuthMethod, Client, SecretCheck, StoredSecret};
+use crate::model::client::{AssertionAudience, AuthMethod, Client, SecretCheck, StoredSecret};
 use crate::model::id::{ClientId, SecretId};
 use crate::model::scope::{AdminScope, Role};
 use crate::model::time::{self, Timestamp};
@@ -23,6 +23,9 @@ pub struct ClientView {
     token_endpoint_auth_method: Option<AuthMethod>,
     #[serde(skip_serializing_if = "Option::is_none")]
     jwks: Option<Value>,
+    /// Only beside keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    assertion_audience: Option<AssertionAudience>,
     roles: BTreeSet<Role>,
     admin_scopes: BTreeSet<AdminScope>,
     audiences: BTreeSet<String>,
@@ -74,6 +77,7 @@ impl From<Client> for ClientView {
             client_id: client.client_id,
             client_name: client.client_name,
             token_endpoint_auth_method: Some(client.auth_method).filter(|method| *method != AuthMethod::AnySecret),
+            assertion_audience: client.jwks.is_some().then_some(client.assertion_audience),
             jwks: client.jwks,
             roles: client.roles,
             admin_scopes: client.admin_scopes,

@@ -22,7 +22,7 @@ use crate::store::Revision;
 use crate::store::collections::{By, clients, revocations};
 use crate::store::tx::TxError;
 
-/// Registers a client; edi makes its secret unless one is given.
+/// Registers a client; edi makes its secret unless one is given, or none for a client that brings its keys.
 ///
 /// # Errors
 /// [`AdminError`].
@@ -44,18 +44,26 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
     if !draft.state.unwrap_or(true) {
         fields.problem("state", "a new client is enabled");
     }
+    if chosen.is_some() && draft.is_for_keys() {
+        fields.problem("client_secret", "a client of private_key_jwt has no secret");
+    }
     fields.finish()?;
     let Some(client_id) = id else { return Err(AdminError::field("client_id", "a client needs an id")) };
     let mut client = Client::new(client_id, now);
     draft.apply(&mut client);
+    draft.judge_family(&client, now)?;
     // The default role stands in for a role left out, unless the client is there for edi's own API. A template has
     // none for clients.
     if !roles_given && client.admin_scopes.is_empty() {
         client.roles.extend(service.settings.default_role.as_ref().and_then(|role| role.for_client()).cloned());
     }
     may_change(operator, None, Some(&client))?;
-    let (secret, shown) = make_secret(service, &client.client_id, None, None, chosen).await?;
-    client.secrets.push(secret);
+    let mut shown = None;
+    if client.auth_method.uses_secrets() {
+        let (secret, once) = make_secret(service, &client.client_id, None, None, chosen).await?;
+        client.secrets.push(secret);
+        shown = once;
+    }
     let by = operator.by(service, client.client_id.as_str());
     let revision = clients::create(&*service.store, &service.ambient, &client, &by).await?;
     service.settled(revision).await?;
@@ -111,6 +119,7 @@ pub async fn update(
         version.demand(there)?;
         let mut after = before.clone();
         draft.apply(&mut after);
+        draft.judge_family(&after, now)?;
         after.updated_at = now;
         Ok(Some(after))
     })

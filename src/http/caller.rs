@@ -22,7 +22,8 @@ pub async fn authenticate(
         basic: Presented::read(request.headers()).into_basic()?,
         client_id: form.get("client_id"),
         client_secret: form.get("client_secret"),
-        assertion: form.get("client_assertion").is_some() || form.get("client_assertion_type").is_some(),
+        assertion: form.get("client_assertion"),
+        assertion_type: form.get("client_assertion_type"),
     };
     let caller = client_auth::authenticate(service, presented).await?;
     Exchange::of(request).note_client(caller.client().client_id.as_str());

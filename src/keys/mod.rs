@@ -6,17 +6,19 @@
 //! | [`master`] | the master key, and what is sealed under it |
 //! | [`generate`] | new key pairs, imported ones |
 //! | [`signer`], [`verifier`] | compact JWS out, signatures in; every key is parsed once |
+//! | [`client_keys`] | the public keys of clients that sign assertions |
 //! | [`spki`] | public keys as PEM, for verifiers that read no JWK |
 //! | [`jws`], [`strict_json`] | reading a token that a stranger sent |
 //! | [`live`] | the rings as the hot path uses them, and the JWKS |
 //! | [`secrets`] | client secrets that edi makes (design §5) |
-//! | [`provider`] | jsonwebtoken on ring, for other issuers' tokens |
+//! | [`provider`] | jsonwebtoken on ring, for what others signed |
 //!
 //! Which key signs when is decided in [`crate::model::keyring`]. Knows nothing of HTTP, OAuth and the store.
 //!
 //! Buffers with private bytes are wiped when dropped. The parsed form of a key lives inside ring, which does not wipe;
 //! it never leaves the process.
 
+pub mod client_keys;
 mod der;
 pub mod generate;
 mod jwk;

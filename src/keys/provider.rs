@@ -1,4 +1,4 @@
-//! The cryptography of jsonwebtoken on ring, for tokens and keys of other issuers. edi's own tokens go through
+//! The cryptography of jsonwebtoken on ring, for what others signed with keys of theirs. edi's own tokens go through
 //! [`super::signer`] and [`super::verifier`], which parse a key once; here it is parsed per use.
 //!
 //! Offered: ES256, ES384, RS256/384/512, PS256/384/512, EdDSA (Ed25519). Never a symmetric algorithm: a public key

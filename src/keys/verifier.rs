@@ -1,4 +1,4 @@
-//! Checking signatures with a public JWK, for the four algorithms that edi signs with and takes assertions in.
+//! Checking signatures with a public JWK, for the four algorithms that edi signs with.
 
 use std::fmt;
 
@@ -74,17 +74,12 @@ impl Verifier {
 
     fn read(jwk: &Value, wanted: Option<Algorithm>) -> Result<Self, JwkError> {
         let jwk = jwk.as_object().ok_or(JwkError::NotAnObject)?;
-        // RFC 7518 §6.2.2, §6.3.2, §6.4; RFC 8037 §2.
-        if ["d", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|name| jwk.contains_key(*name)) {
-            return Err(JwkError::Private);
-        }
+        public_alone(jwk)?;
         let text = |name| jwk.get(name).and_then(Value::as_str);
         let by_type: &[Algorithm] = match (text("kty"), text("crv")) {
             (Some("EC"), Some("P-256")) => &[Algorithm::Es256],
             (Some("OKP"), Some("Ed25519")) => &[Algorithm::EdDsa],
             (Some("RSA"), _) => &[Algorithm::Rs256, Algorithm::Ps256],
-            (Some("oct"), _) => return Err(JwkError::Symmetric),
-            _ if jwk.contains_key("k") => return Err(JwkError::Symmetric),
             _ => return Err(JwkError::KeyType),
         };
         let stated = match jwk.get("alg") {
@@ -103,11 +98,11 @@ impl Verifier {
         let key = match algorithm {
             Algorithm::Es256 => {
                 let mut point = vec![4];
-                point.extend(fixed(jwk, "x")?);
-                point.extend(fixed(jwk, "y")?);
+                point.extend(fixed(jwk, "x", 32)?);
+                point.extend(fixed(jwk, "y", 32)?);
                 PublicKey::Raw(UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point))
             }
-            Algorithm::EdDsa => PublicKey::Raw(UnparsedPublicKey::new(&ED25519, fixed(jwk, "x")?)),
+            Algorithm::EdDsa => PublicKey::Raw(UnparsedPublicKey::new(&ED25519, fixed(jwk, "x", 32)?)),
             Algorithm::Rs256 => PublicKey::Rsa(rsa(jwk)?, &RSA_PKCS1_2048_8192_SHA256),
             Algorithm::Ps256 => PublicKey::Rsa(rsa(jwk)?, &RSA_PSS_2048_8192_SHA256),
         };
@@ -137,8 +132,19 @@ impl fmt::Debug for Verifier {
     }
 }
 
+/// Refuses a private or symmetric key (RFC 7518 §6.2.2, §6.3.2, §6.4; RFC 8037 §2).
+pub(super) fn public_alone(jwk: &Map<String, Value>) -> Result<(), JwkError> {
+    if ["d", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|name| jwk.contains_key(*name)) {
+        Err(JwkError::Private)
+    } else if jwk.contains_key("k") || jwk.get("kty").is_some_and(|kty| kty == "oct") {
+        Err(JwkError::Symmetric)
+    } else {
+        Ok(())
+    }
+}
+
 /// RFC 7517 §4.2, §4.3.
-fn for_signatures(jwk: &Map<String, Value>) -> Result<(), JwkError> {
+pub(super) fn for_signatures(jwk: &Map<String, Value>) -> Result<(), JwkError> {
     let usable = jwk.get("use").is_none_or(|used| used == "sig");
     let operable =
         jwk.get("key_ops").is_none_or(|ops| ops.as_array().is_some_and(|ops| ops.iter().any(|op| op == "verify")));
@@ -150,12 +156,13 @@ fn member(jwk: &Map<String, Value>, name: &'static str) -> Result<Vec<u8>, JwkEr
     URL_SAFE_NO_PAD.decode(text).map_err(|_| JwkError::Member(name))
 }
 
-/// A coordinate: exactly 32 bytes (RFC 7518 §6.2.1.2, RFC 8037 §2).
-fn fixed(jwk: &Map<String, Value>, name: &'static str) -> Result<Vec<u8>, JwkError> {
-    member(jwk, name).and_then(|bytes| if bytes.len() == 32 { Ok(bytes) } else { Err(JwkError::Member(name)) })
+/// A coordinate: exactly so many bytes (RFC 7518 §6.2.1.2, RFC 8037 §2).
+pub(super) fn fixed(jwk: &Map<String, Value>, name: &'static str, length: usize) -> Result<Vec<u8>, JwkError> {
+    member(jwk, name).and_then(|bytes| if bytes.len() == length { Ok(bytes) } else { Err(JwkError::Member(name)) })
 }
 
-fn rsa(jwk: &Map<String, Value>) -> Result<RsaPublicKeyComponents<Vec<u8>>, JwkError> {
+/// Modulus and exponent of a usable size.
+pub(super) fn rsa(jwk: &Map<String, Value>) -> Result<RsaPublicKeyComponents<Vec<u8>>, JwkError> {
     let (n, e) = (member(jwk, "n")?, member(jwk, "e")?);
     // RFC 7518 §6.3.1.1: no leading zero octet.
     let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);

@@ -36,6 +36,17 @@ impl AuthMethod {
     }
 }
 
+/// What `aud` of a client's assertions must be (RFC 7523 §3 item 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum AssertionAudience {
+    /// The issuer identifier alone.
+    #[default]
+    Issuer,
+    /// The token endpoint's URL instead, at every endpoint: what older libraries send.
+    TokenEndpoint,
+}
+
 /// How many secrets may be live at once.
 pub const MAX_SECRETS: usize = 2;
 /// How many roles one client may hold.
@@ -104,6 +115,9 @@ pub struct Client {
     /// Its public keys, for [`AuthMethod::PrivateKeyJwt`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<serde_json::Value>,
+    /// What its assertions are addressed to, for [`AuthMethod::PrivateKeyJwt`].
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub assertion_audience: AssertionAudience,
     /// The roles it was granted.
     #[serde(default)]
     pub roles: BTreeSet<Role>,
@@ -128,6 +142,10 @@ pub struct Client {
     pub updated_at: Timestamp,
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 fn enabled() -> bool {
     true
 }
@@ -142,6 +160,7 @@ impl Client {
             auth_method: AuthMethod::default(),
             secrets: Vec::new(),
             jwks: None,
+            assertion_audience: AssertionAudience::default(),
             roles: BTreeSet::new(),
             admin_scopes: BTreeSet::new(),
             audiences: BTreeSet::new(),

@@ -1,10 +1,11 @@
 //! Client authentication (RFC 6749 §2.3): one proof per request, one face for every failure.
 //!
-//! An edi-made secret carries a tag, so a guess is refused for the price of one HMAC, before any lookup. A secret that
+//! A signed assertion is judged in [`super::assertion`]. An edi-made secret carries a tag, so a guess is refused for the price of one HMAC, before any lookup. A secret that
 //! someone chose costs a slot of the hashing queue, for unknown clients as well.
 
 use std::sync::Arc;
 
+use super::assertion::{self, ASSERTION_TYPE};
 use super::chosen_secret::ChosenHash;
 use super::error::OAuthError;
 use super::service::Service;
@@ -22,8 +23,10 @@ pub struct Presented<'a> {
     pub client_id: Option<&'a str>,
     /// The `client_secret` parameter.
     pub client_secret: Option<&'a str>,
-    /// Whether `client_assertion` or `client_assertion_type` is there.
-    pub assertion: bool,
+    /// The `client_assertion` parameter.
+    pub assertion: Option<&'a str>,
+    /// The `client_assertion_type` parameter.
+    pub assertion_type: Option<&'a str>,
 }
 
 /// A client that proved itself. Only this module makes one.
@@ -38,30 +41,41 @@ impl Authenticated {
     }
 }
 
-struct Proof {
+enum Proof<'a> {
+    Secret(SecretProof),
+    Assertion { assertion: &'a str, client_id: Option<&'a str> },
+}
+
+struct SecretProof {
     client_id: String,
     secret: Secret,
     method: AuthMethod,
 }
 
 /// One method per request (RFC 6749 §2.3); an equal `client_id` in the body beside a header is no second method.
-fn choose(presented: Presented<'_>) -> Result<Proof, OAuthError> {
-    let Presented { basic, client_id, client_secret, assertion } = presented;
-    let methods = usize::from(basic.is_some()) + usize::from(client_secret.is_some()) + usize::from(assertion);
+fn choose(presented: Presented<'_>) -> Result<Proof<'_>, OAuthError> {
+    let Presented { basic, client_id, client_secret, assertion, assertion_type } = presented;
+    let asserts = assertion.is_some() || assertion_type.is_some();
+    let methods = usize::from(basic.is_some()) + usize::from(client_secret.is_some()) + usize::from(asserts);
     if methods > 1 {
         return Err(OAuthError::invalid_request("use one way of client authentication, not several"));
     }
+    if asserts {
+        return match (assertion, assertion_type) {
+            (Some(assertion), Some(ASSERTION_TYPE)) => Ok(Proof::Assertion { assertion, client_id }),
+            (None, _) => Err(OAuthError::invalid_request("client_assertion_type came without client_assertion")),
+            (_, None) => Err(OAuthError::invalid_request("client_assertion came without client_assertion_type")),
+            (_, Some(_)) => Err(OAuthError::invalid_client("a client_assertion_type that is not offered")),
+        };
+    }
+    let secret = |client_id, secret, method| Ok(Proof::Secret(SecretProof { client_id, secret, method }));
     match (basic, client_id, client_secret) {
         (Some((id, _)), Some(other), _) if id != other => {
             Err(OAuthError::invalid_request("client_id differs from the one in the Authorization header"))
         }
-        (Some((client_id, secret)), _, _) => Ok(Proof { client_id, secret, method: AuthMethod::SecretBasic }),
-        (None, Some(id), Some(secret)) => {
-            let secret = Secret::new(secret.to_owned());
-            Ok(Proof { client_id: id.to_owned(), secret, method: AuthMethod::SecretPost })
-        }
+        (Some((client_id, given)), _, _) => secret(client_id, given, AuthMethod::SecretBasic),
+        (None, Some(id), Some(given)) => secret(id.to_owned(), Secret::new(given.to_owned()), AuthMethod::SecretPost),
         (None, None, Some(_)) => Err(OAuthError::invalid_request("client_secret came without client_id")),
-        (None, _, None) if assertion => Err(OAuthError::invalid_client("private_key_jwt is not offered")),
         (None, Some(_), None) => Err(OAuthError::invalid_client("client_id without a proof")),
         (None, None, None) => Err(OAuthError::invalid_client("no client authentication")),
     }
@@ -71,9 +85,14 @@ fn choose(presented: Presented<'_>) -> Result<Proof, OAuthError> {
 ///
 /// # Errors
 /// `invalid_client` whatever is wrong with the credentials, `invalid_request` for several methods at once, 503 when the
-/// hashing queue is full or the store does not answer.
+/// hashing queue is full, the store does not answer, or it does not take what an assertion needs written.
 pub async fn authenticate(service: &Service, presented: Presented<'_>) -> Result<Authenticated, OAuthError> {
-    let proof = choose(presented)?;
+    let proof = match choose(presented)? {
+        Proof::Secret(proof) => proof,
+        Proof::Assertion { assertion, client_id } => {
+            return assertion::authenticate(service, assertion, client_id).await.map(Authenticated);
+        }
+    };
     let client = match parse_tagged(proof.secret.expose()) {
         Some(tagged) => tagged_secret(service, &proof, &tagged).await?,
         None => chosen_secret(service, &proof).await?,
@@ -85,7 +104,7 @@ pub async fn authenticate(service: &Service, presented: Presented<'_>) -> Result
     }
 }
 
-async fn tagged_secret(service: &Service, proof: &Proof, tagged: &Tagged<'_>) -> Result<Arc<Client>, OAuthError> {
+async fn tagged_secret(service: &Service, proof: &SecretProof, tagged: &Tagged<'_>) -> Result<Arc<Client>, OAuthError> {
     if !service.secret_keys.tag_holds(&proof.client_id, tagged) {
         return Err(OAuthError::invalid_client("unknown client or wrong secret (its tag does not hold)"));
     }
@@ -103,7 +122,7 @@ async fn tagged_secret(service: &Service, proof: &Proof, tagged: &Tagged<'_>) ->
     }
 }
 
-async fn chosen_secret(service: &Service, proof: &Proof) -> Result<Arc<Client>, OAuthError> {
+async fn chosen_secret(service: &Service, proof: &SecretProof) -> Result<Arc<Client>, OAuthError> {
     let wrong = || OAuthError::invalid_client("unknown client or wrong secret");
     if !service.chosen.read().any(service.now()) {
         return Err(wrong());
@@ -162,7 +181,13 @@ mod tests {
 
     #[test]
     fn one_method_per_request() {
-        let code = |presented| choose(presented).map(|proof| proof.method).map_err(|error| error.code.wire().0);
+        let method = |proof: Proof<'_>| match proof {
+            Proof::Secret(proof) => proof.method,
+            Proof::Assertion { .. } => AuthMethod::PrivateKeyJwt,
+        };
+        let code = |presented| choose(presented).map(method).map_err(|error| error.code.wire().0);
+        let signed =
+            || Presented { assertion: Some("x"), assertion_type: Some(ASSERTION_TYPE), ..Presented::default() };
         let none = Presented::default;
         for (presented, answer, rule) in [
             (Presented { basic: Some(basic("a")), ..none() }, Ok(AuthMethod::SecretBasic), "§2.3.1 Basic"),
@@ -187,9 +212,35 @@ mod tests {
                 "§2.3: not more than one",
             ),
             (
-                Presented { client_id: Some("a"), client_secret: Some("s"), assertion: true, ..none() },
+                Presented { client_id: Some("a"), client_secret: Some("s"), ..signed() },
                 Err("invalid_request"),
                 "§2.3: not more than one",
+            ),
+            (Presented { basic: Some(basic("a")), ..signed() }, Err("invalid_request"), "§2.3: not more than one"),
+            (
+                Presented { basic: Some(basic("a")), assertion_type: Some(ASSERTION_TYPE), ..none() },
+                Err("invalid_request"),
+                "§2.3: not more than one",
+            ),
+            (signed(), Ok(AuthMethod::PrivateKeyJwt), "RFC 7521 §4.2: client_id is optional"),
+            (Presented { client_id: Some("a"), ..signed() }, Ok(AuthMethod::PrivateKeyJwt), "RFC 7521 §4.2"),
+            (Presented { assertion_type: None, ..signed() }, Err("invalid_request"), "RFC 7521 §4.2: REQUIRED"),
+            (Presented { assertion: None, ..signed() }, Err("invalid_request"), "RFC 7521 §4.2: REQUIRED"),
+            (
+                Presented {
+                    assertion_type: Some("urn:ietf:params:oauth:client-assertion-type:saml2-bearer"),
+                    ..signed()
+                },
+                Err("invalid_client"),
+                "RFC 7523 §2.2: the one type",
+            ),
+            (
+                Presented {
+                    assertion_type: Some("URN:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+                    ..signed()
+                },
+                Err("invalid_client"),
+                "RFC 7523 §2.2: byte for byte",
             ),
             (Presented { client_secret: Some("s"), ..none() }, Err("invalid_request"), "a secret of nobody"),
             (Presented { client_id: Some("a"), ..none() }, Err("invalid_client"), "§3.2.1: must authenticate"),

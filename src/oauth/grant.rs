@@ -242,7 +242,6 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::model::client::AuthMethod;
     use crate::model::id::ClientId;
     use crate::model::time::Timestamp;
 
@@ -268,19 +267,10 @@ mod tests {
 
     fn client(roles: &[&str], admin: &[AdminScope], audiences: &[&str]) -> Client {
         Client {
-            client_id: ClientId::parse("svc").unwrap(),
-            client_name: None,
-            auth_method: AuthMethod::AnySecret,
-            secrets: vec![],
-            jwks: None,
             roles: roles.iter().map(|role| Role::parse(role).unwrap()).collect(),
             admin_scopes: admin.iter().copied().collect(),
             audiences: audiences.iter().map(ToString::to_string).collect(),
-            access_token_lifetime: None,
-            access_token_signing_alg: None,
-            enabled: true,
-            created_at: Timestamp::default(),
-            updated_at: Timestamp::default(),
+            ..Client::new(ClientId::parse("svc").unwrap(), Timestamp::default())
         }
     }
 

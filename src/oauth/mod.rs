@@ -4,6 +4,7 @@
 //! decides what it gets, [`token_endpoint`] has it signed. The same hops for every endpoint.
 
 pub mod access_token;
+pub mod assertion;
 pub mod chosen_secret;
 pub mod client_auth;
 pub mod decision;
@@ -16,6 +17,7 @@ pub mod last_issued;
 pub mod legion;
 pub mod metadata;
 pub mod pulse;
+pub mod registered_keys;
 pub mod remembered;
 pub mod revocation;
 pub mod rotation;

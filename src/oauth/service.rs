@@ -13,6 +13,7 @@ use super::error::OAuthError;
 use super::grant::RoleAudiences;
 use super::last_issued::LastIssued;
 use super::pulse::Pulse;
+use super::registered_keys::RegisteredKeys;
 use super::remembered::RememberedTokens;
 use super::verified::VerifiedSecrets;
 use crate::ambient::Ambient;
@@ -197,6 +198,8 @@ pub struct Service {
     pub hasher: Hasher,
     /// Chosen secrets that were verified before.
     pub verified: VerifiedSecrets,
+    /// The keys of clients that sign assertions.
+    pub registered_keys: RegisteredKeys,
     /// Tokens whose signature was checked before.
     pub remembered: RememberedTokens,
     /// Held while a deployment's hosts and paths are compared with all others' and written.
@@ -254,6 +257,7 @@ impl Service {
             secret_keys,
             hasher: Hasher::start(settings.hashing_threads, settings.hashing_queue)?,
             verified: VerifiedSecrets::new(&ambient),
+            registered_keys: RegisteredKeys::default(),
             remembered: RememberedTokens::default(),
             placing: tokio::sync::Mutex::new(()),
             last_issued: LastIssued::default(),

@@ -9,8 +9,8 @@ const DOCUMENTS: [&str; 3] =
     ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/.well-known/jwks.json"];
 
 fn metadata(issuer: &str, signing: &[&str]) -> Value {
-    let algorithms = json!(["ES256", "RS256", "PS256", "EdDSA"]);
-    let methods = json!(["client_secret_basic", "client_secret_post"]);
+    let algorithms = json!(["ES256", "ES384", "RS256", "PS256", "EdDSA"]);
+    let methods = json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]);
     json!({
         "issuer": issuer,
         "token_endpoint": format!("{issuer}/oauth2/token"),

@@ -17,6 +17,7 @@ mod cli_deployments;
 mod cli_program;
 mod cli_real;
 mod cli_token;
+mod client_assertions;
 mod client_secrets;
 mod decision;
 mod deployments_access;

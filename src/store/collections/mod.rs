@@ -9,8 +9,10 @@
 //! | [`keyrings`] | `keyring/<alg>` | signing keys, one record per algorithm |
 //! | [`revocations`] | `revocation/<kind>/<id>` | what is revoked |
 //! | [`secrets`] | `secret/<secret>`, `secret-end/<instant>/<secret>` | whose a secret is or was, and which end when |
+//! | [`assertions`] | `assertion/<id>/<digest of jti>` | client assertions that were used |
 //! | [`installation`] | `installation`, `sealed/<name>` | that the store is in use, and what the master key seals |
 
+pub mod assertions;
 pub mod audit;
 pub mod clients;
 pub mod deployments;
