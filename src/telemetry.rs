@@ -9,6 +9,7 @@ mod writer;
 
 use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
+use std::sync::OnceLock;
 
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
@@ -35,6 +36,21 @@ pub struct InvalidLevel(String);
 /// Targets that report what callers send wrong; each such request has its own line already.
 const NOISE: [&str; 3] = ["actix_http=off", "actix_server=warn", "mio=warn"];
 
+/// Puts another filter in the place of the one that runs.
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+/// How the process's filter is changed; set once logging runs.
+static FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+/// Changes what is logged from now on.
+///
+/// # Errors
+/// As [`init`]; what was in force stays in force. Nothing happens, and nothing is refused, before [`init`].
+pub fn set_level(level: &str) -> Result<(), InvalidLevel> {
+    let filter = filter(level)?;
+    FILTER.get().map_or(Ok(()), |set| set(filter)).map_err(InvalidLevel)
+}
+
 /// Starts logging for the whole process, and logs panics by their place. Called again it changes nothing.
 ///
 /// Lines still queued are written when the returned guard is dropped: keep it until the end.
@@ -44,8 +60,9 @@ const NOISE: [&str; 3] = ["actix_http=off", "actix_server=warn", "mio=warn"];
 pub fn init(format: Format, level: &str) -> Result<Guard, InvalidLevel> {
     let filter = filter(level)?;
     let (writer, guard) = writer::start(std::io::stderr());
-    let subscriber = subscriber(format, filter, writer, std::io::stderr().is_terminal());
+    let (subscriber, set) = subscriber(format, filter, writer, std::io::stderr().is_terminal());
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        let _ = FILTER.set(set);
         std::panic::set_hook(Box::new(panicked));
     }
     Ok(guard)
@@ -83,14 +100,29 @@ fn filter(level: &str) -> Result<EnvFilter, InvalidLevel> {
     EnvFilter::builder().with_regex(false).parse(text).map_err(|error| InvalidLevel(error.to_string()))
 }
 
-fn subscriber<W>(format: Format, filter: EnvFilter, writer: W, colour: bool) -> Box<dyn Subscriber + Send + Sync>
+fn subscriber<W>(
+    format: Format,
+    filter: EnvFilter,
+    writer: W,
+    colour: bool,
+) -> (Box<dyn Subscriber + Send + Sync>, SetFilter)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match format {
-        Format::Pretty => Box::new(builder.with_ansi(colour).finish()),
-        Format::Json => Box::new(builder.event_format(json::FlatJson).finish()),
+        Format::Pretty => {
+            let builder = builder.with_ansi(colour).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let set = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+            (Box::new(builder.finish()), Box::new(set))
+        }
+        Format::Json => {
+            let builder = builder.event_format(json::FlatJson).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let set = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+            (Box::new(builder.finish()), Box::new(set))
+        }
     }
 }
 
@@ -132,7 +164,7 @@ pub(crate) mod testing {
         LazyLock::force(&ATTENTIVE);
         let sink = Sink::default();
         let (writer, guard) = writer::start(sink.clone());
-        let subscriber = subscriber(format, filter(level).unwrap(), writer, false);
+        let (subscriber, _) = subscriber(format, filter(level).unwrap(), writer, false);
         tracing::subscriber::with_default(subscriber, write);
         drop(guard);
         let bytes = sink.0.lock().unwrap().clone();

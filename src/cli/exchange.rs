@@ -4,9 +4,10 @@ use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, Response, redirect};
+use reqwest::{Client, ClientBuilder, Identity, Method, RequestBuilder, Response, redirect};
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 use super::{Exit, Failure};
 
@@ -47,9 +48,44 @@ impl Answer {
     }
 }
 
+/// Starts a request that carries nothing and believes nothing: whoever answers may have any certificate. For health
+/// checks, which reach the server by an address that its certificate does not name.
+pub(super) fn unverified(method: Method, url: &str) -> Result<RequestBuilder, Failure> {
+    start(method, url, |client| client.tls_danger_accept_invalid_certs(true))
+}
+
 /// Starts a request. Loopback is never reached through a proxy, redirects are not followed: both could carry secrets
 /// to somebody else.
 pub(super) fn request(method: Method, url: &str) -> Result<RequestBuilder, Failure> {
+    let identity = client_certificate()?;
+    start(method, url, |client| match identity {
+        Some(identity) => client.identity(identity),
+        None => client,
+    })
+}
+
+/// The certificate that `EDI_TLS_CERT` and `EDI_TLS_KEY` name, for listeners that ask for one.
+fn client_certificate() -> Result<Option<Identity>, Failure> {
+    let file = |name: &str| std::env::var_os(name).filter(|file| !file.is_empty());
+    let (Some(certificate), Some(key)) = (file("EDI_TLS_CERT"), file("EDI_TLS_KEY")) else { return Ok(None) };
+    let unusable = |file: &std::ffi::OsStr, why: String| {
+        Failure::new(Exit::Data, format!("{}: {why}", file.display()))
+            .hint("EDI_TLS_CERT and EDI_TLS_KEY name PEM files")
+    };
+    let mut pem = Zeroizing::new(std::fs::read(&key).map_err(|error| unusable(&key, error.to_string()))?);
+    pem.push(b'\n');
+    pem.extend(std::fs::read(&certificate).map_err(|error| unusable(&certificate, error.to_string()))?);
+    match Identity::from_pem(&pem) {
+        Ok(identity) => Ok(Some(identity)),
+        Err(_) => Err(unusable(&certificate, "no certificate with its key".into())),
+    }
+}
+
+fn start(
+    method: Method,
+    url: &str,
+    also: impl FnOnce(ClientBuilder) -> ClientBuilder,
+) -> Result<RequestBuilder, Failure> {
     // A second installation finds the first in place, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let url = Url::parse(url).map_err(|error| Failure::new(Exit::Usage, format!("{url} is no URL: {error}")))?;
@@ -67,7 +103,7 @@ pub(super) fn request(method: Method, url: &str) -> Result<RequestBuilder, Failu
     let client = if loopback { client.no_proxy() } else { client };
     // Without TLS the machine's certificate authorities do not matter; a slim container may have none.
     let client = if url.scheme() == "http" { client.tls_certs_only([]) } else { client };
-    let client = client.build().map_err(|error| {
+    let client = also(client).build().map_err(|error| {
         Failure::new(Exit::Failed, format!("no HTTP client: {}", root_cause(&error)))
             .hint("https needs the system's certificate authorities: install ca-certificates, or set SSL_CERT_FILE")
     })?;

@@ -20,7 +20,7 @@ pub struct ConfigFlags {
     /// Where operators reach edi (listen.admin)
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen_admin: Option<String>,
-    /// Who encrypts: off, off-behind-proxy (listen.tls)
+    /// Who encrypts: off, off-behind-proxy, on (listen.tls)
     #[arg(long, value_name = "MODE")]
     pub listen_tls: Option<String>,
     /// The URL that verifiers know edi by (issuer)

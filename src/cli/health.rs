@@ -8,6 +8,7 @@ use reqwest::Method;
 use super::exchange;
 use super::output::printable;
 use super::{ConfigFlags, Exit, Failure, Output};
+use crate::config::Tls;
 
 /// Ask the server on this machine whether it can serve tokens; exit code 0 when it can.
 #[derive(Debug, ClapArgs)]
@@ -27,12 +28,15 @@ pub(super) struct Args {
 /// # Errors
 /// Exit code 69 when nobody answers, or not with 200.
 pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
-    let base = match args.url {
-        Some(url) => url,
-        None => format!("http://{}", from_here(args.flags.load()?.listen.public)),
+    let base = if let Some(url) = args.url {
+        url
+    } else {
+        let listen = args.flags.load()?.listen;
+        let scheme = if listen.tls == Tls::On { "https" } else { "http" };
+        format!("{scheme}://{}", from_here(listen.public))
     };
     let path = if args.live { "/health/live" } else { "/health/ready" };
-    let request = exchange::request(Method::GET, &format!("{}{path}", base.trim_end_matches('/')))?;
+    let request = exchange::unverified(Method::GET, &format!("{}{path}", base.trim_end_matches('/')))?;
     let answer = exchange::send(request, &base, "is it running? start it with `edi serve`").await?;
     let body = printable(&String::from_utf8_lossy(&answer.body));
     if answer.status != 200 {

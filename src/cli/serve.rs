@@ -1,6 +1,7 @@
 //! `edi serve`: puts all parts together on a concrete store.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +12,12 @@ use tokio::task::JoinHandle;
 
 use super::{ConfigFlags, Exit, Failure, Output};
 use crate::ambient::Ambient;
-use crate::config::{Config, Engine, LogFormat, Tls};
+use crate::config;
+use crate::config::{Config, Engine, LogFormat};
 use crate::http::body::BodyLimit;
 use crate::http::metrics::Figures;
 use crate::http::peer::Proxies;
+use crate::http::tls::{Tls, TlsFiles};
 use crate::http::{routes, server};
 use crate::install::{self, Plan, Start};
 use crate::model::keyring::Schedule;
@@ -155,6 +158,7 @@ async fn start_with(
     config: &Config,
     ambient: Ambient,
 ) -> Result<Running, Failure> {
+    let [tls, admin_tls] = load_tls(config)?;
     let Listeners { public, admin } = listeners;
     let store = Measured::new(store);
     let figures = Figures { store: store.figures(), ..Figures::default() };
@@ -175,11 +179,12 @@ async fn start_with(
     let _ = service.surroundings.set(surroundings(config, public_at, admin_at));
 
     let (stop, mut stopped) = watch::channel(false);
-    let background = vec![
+    let mut background = vec![
         tokio::spawn(sweep(Arc::clone(&store))),
         tokio::spawn(rotation::keep_rotating(Arc::clone(&service))),
         tokio::spawn(beat(Arc::clone(&service))),
     ];
+    background.extend([&tls, &admin_tls].into_iter().flatten().map(|tls| tokio::spawn(Arc::clone(tls).keep_current())));
     let data = web::Data::from(Arc::clone(&service));
     let limit = BodyLimit(config.limits.oauth_body_bytes);
     let issuer_path = config.issuer.path().to_owned();
@@ -191,7 +196,7 @@ async fn start_with(
         }
     };
     let limit = BodyLimit(config.limits.admin_body_bytes);
-    let http = server::Settings { figures: Arc::clone(&figures.http), ..http_settings(config) };
+    let http = server::Settings { figures: Arc::clone(&figures.http), tls, admin_tls, ..http_settings(config) };
     let figures = web::Data::new(figures);
     let admin_routes = move |routes: &mut ServiceConfig| {
         routes.app_data(data.clone()).app_data(web::Data::new(limit)).app_data(figures.clone());
@@ -205,6 +210,19 @@ async fn start_with(
         server::serve((public, public_routes), (admin, admin_routes), &http, &entropy, stop).await
     });
     Ok(Running { public: public_at, admin: admin_at, start, service, stop, serving, background })
+}
+
+/// TLS of both listeners, when edi itself encrypts. Only the admin listener asks for certificates.
+fn load_tls(config: &Config) -> Result<[Option<Arc<Tls>>; 2], Failure> {
+    let Some(files) = &config.listen.certificate else { return Ok([None, None]) };
+    let load = |client_ca: Option<PathBuf>| {
+        let files = TlsFiles { certificate: files.certificate_file.clone(), key: files.key_file.clone(), client_ca };
+        Tls::load(files).map(Some).map_err(|error| {
+            Failure::new(Exit::Config, error.to_string())
+                .hint("listen.certificate_file and listen.key_file name PEM files")
+        })
+    };
+    Ok([load(None)?, load(files.admin_client_ca_file.clone())?])
 }
 
 /// What `edi serve` prints once it serves: where everything is, never a secret.
@@ -290,8 +308,9 @@ fn surroundings(config: &Config, public: SocketAddr, admin: SocketAddr) -> Surro
         Engine::Sled => ("sled", Some(config.store.path.display().to_string())),
     };
     let tls = match config.listen.tls {
-        Tls::Off => "off",
-        Tls::OffBehindProxy => "off-behind-proxy",
+        config::Tls::Off => "off",
+        config::Tls::OffBehindProxy => "off-behind-proxy",
+        config::Tls::On => "on",
     };
     Surroundings { public: public.to_string(), admin: admin.to_string(), tls, engine, folder }
 }

@@ -72,6 +72,8 @@ pub struct Listen {
     pub admin_url: Option<String>,
     /// Who encrypts.
     pub tls: Tls,
+    /// The certificate of both listeners, when edi itself encrypts.
+    pub certificate: Option<Certificate>,
     /// Worker threads; `None`: one per core.
     pub workers: Option<usize>,
     /// Proxies whose forwarded-for headers count.
@@ -88,7 +90,8 @@ impl Listen {
             IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
             ip => ip,
         };
-        self.admin_url.clone().unwrap_or_else(|| format!("http://{}", SocketAddr::new(ip, bound.port())))
+        let scheme = if self.tls == Tls::On { "https" } else { "http" };
+        self.admin_url.clone().unwrap_or_else(|| format!("{scheme}://{}", SocketAddr::new(ip, bound.port())))
     }
 }
 
@@ -99,6 +102,19 @@ pub enum Tls {
     Off,
     /// A proxy in front; plain HTTP may leave the machine's loopback.
     OffBehindProxy,
+    /// edi itself, with [`Listen::certificate`].
+    On,
+}
+
+/// PEM files for TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate and those between it and its authority.
+    pub certificate_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+    /// Authorities of the certificates that callers of the admin listener must have.
+    pub admin_client_ca_file: Option<PathBuf>,
 }
 
 /// Where state is kept.
@@ -393,7 +409,10 @@ mod tests {
                 &[("LISTEN__ADMIN", "0.0.0.0:8080"), ("LISTEN__TLS", "off-behind-proxy")],
                 "0.0.0.0:8080 takes port 8080 on every address",
             ),
-            (&[("LISTEN__TLS", "on")], "expected off or off-behind-proxy"),
+            (&[("LISTEN__TLS", "yes")], "expected off, off-behind-proxy or on"),
+            (&[("LISTEN__TLS", "on")], "listen.tls = \"on\" needs listen.certificate_file"),
+            (&[("LISTEN__TLS", "on"), ("LISTEN__CERTIFICATE_FILE", "a.pem")], "needs listen.key_file"),
+            (&[("LISTEN__KEY_FILE", "a.pem")], "only with listen.tls = \"on\""),
             (&[("LISTEN__ADMIN_URL", "edi-admin")], "expected a URL"),
             (&[("LISTEN__TRUSTED_PROXIES", "10.0.0.0/99")], "10.0.0.0/8"),
             (&[("TOKENS__AUDIENCE", "two words")], "printable"),

@@ -11,7 +11,9 @@ use std::time::Duration;
 use super::problem::{Origin, Problem};
 use super::raw::{DEFAULT_ISSUER, RawConfig, RawKeys, RawLimits, RawListen, RawStore, RawTokens};
 use super::span::{parse_span, span};
-use super::{Claims, Config, Engine, Issuer, Keys, Limits, Listen, Log, LogFormat, Network, Store, Tls, Tokens};
+use super::{
+    Certificate, Claims, Config, Engine, Issuer, Keys, Limits, Listen, Log, LogFormat, Network, Store, Tls, Tokens,
+};
 use crate::model::algorithm::Algorithm;
 use crate::model::default_role::DefaultRole;
 use crate::model::deployment::is_audience;
@@ -122,12 +124,17 @@ impl Judge<'_> {
     fn listen(&mut self, raw: &RawListen) -> Option<Listen> {
         let public = self.address("listen.public", &raw.public);
         let admin = self.address("listen.admin", &raw.admin);
-        let tls = self.choose("listen.tls", &raw.tls, [("off", Tls::Off), ("off-behind-proxy", Tls::OffBehindProxy)]);
+        let tls = self.choose(
+            "listen.tls",
+            &raw.tls,
+            [("off", Tls::Off), ("off-behind-proxy", Tls::OffBehindProxy), ("on", Tls::On)],
+        );
         // Compared with nothing, only called: a trailing slash is no mistake here.
         let admin_url = match raw.admin_url.trim_end_matches('/') {
             "" => Some(None),
             url => self.read::<Issuer>("listen.admin_url", url).map(|url| Some(url.to_string())),
         };
+        let certificate = self.certificate(raw, tls);
         let workers = self.number("listen.workers", raw.workers, 0..=1024);
         let mut trusted_proxies = Vec::new();
         for text in &raw.trusted_proxies {
@@ -141,8 +148,8 @@ impl Judge<'_> {
                 self.refuse(
                     key,
                     address,
-                    "plain HTTP beyond loopback: let a proxy in front encrypt and say so with listen.tls = \
-                     \"off-behind-proxy\"",
+                    "plain HTTP beyond loopback: give edi a certificate (listen.tls = \"on\"), or let a proxy in front \
+                     encrypt and say so with listen.tls = \"off-behind-proxy\"",
                 );
             }
         }
@@ -163,8 +170,33 @@ impl Judge<'_> {
             admin: admin?,
             admin_url: admin_url?,
             tls: tls?,
+            certificate,
             workers: workers.map(|count| Some(count).filter(|count| *count > 0))?,
             trusted_proxies,
+        })
+    }
+
+    /// The files of TLS: there when edi encrypts, and then only. What is missing is noted as a problem.
+    fn certificate(&mut self, raw: &RawListen, tls: Option<Tls>) -> Option<Certificate> {
+        let files = [
+            ("listen.certificate_file", &raw.certificate_file),
+            ("listen.key_file", &raw.key_file),
+            ("listen.admin_client_ca_file", &raw.admin_client_ca_file),
+        ];
+        let given = |text: &String| Some(text.trim()).filter(|text| !text.is_empty()).map(PathBuf::from);
+        if tls? != Tls::On {
+            for (key, text) in files.into_iter().filter(|(_, text)| given(text).is_some()) {
+                self.refuse(key, text, "only with listen.tls = \"on\"");
+            }
+            return None;
+        }
+        for (key, text) in files.into_iter().take(2).filter(|(_, text)| given(text).is_none()) {
+            self.refuse(key, text, format!("listen.tls = \"on\" needs {key}"));
+        }
+        Some(Certificate {
+            certificate_file: given(&raw.certificate_file)?,
+            key_file: given(&raw.key_file)?,
+            admin_client_ca_file: given(&raw.admin_client_ca_file),
         })
     }
 

@@ -41,6 +41,9 @@ section! {
         admin: String = "127.0.0.1:8081".into(),
         admin_url: String = String::new(),
         tls: String = "off".into(),
+        certificate_file: String = String::new(),
+        key_file: String = String::new(),
+        admin_client_ca_file: String = String::new(),
         workers: u64 = 0,
         trusted_proxies: Vec<String> = Vec::new(),
     }

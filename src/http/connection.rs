@@ -66,6 +66,11 @@ impl<T> Connection<T> {
         Self { io, address, terms, receiving: None, blocked: None, alarm: None, own: Vec::new(), own_written: 0 }
     }
 
+    /// What is guarded.
+    pub(super) fn get_ref(&self) -> &T {
+        &self.io
+    }
+
     /// Whether a wait that began at `since` is over its limit; if not, wakes the task when it is.
     fn overdue(&mut self, cx: &mut Context<'_>, since: Instant, limit: Duration) -> bool {
         let due = since + limit;

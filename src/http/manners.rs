@@ -148,19 +148,39 @@ where
         let dialect = listener.dialect(request.path());
         let upgrade = request.head().upgrade();
         request.extensions_mut().insert(Rc::clone(&exchange));
-        let state = if host::acceptable(request.headers()) {
+        let refused = if host::acceptable(request.headers()) {
+            lacks_certificate(&request).then_some((
+                StatusCode::FORBIDDEN,
+                "this listener wants a client certificate (listen.admin_client_ca_file)",
+            ))
+        } else {
+            Some((StatusCode::BAD_REQUEST, "the Host header is missing, doubled or malformed"))
+        };
+        let state = if let Some((status, why)) = refused {
+            let mut response = HttpResponse::build(status).finish();
+            response.extensions_mut().insert(Refusal(why.into()));
+            State::Refused(Some(Box::new(request.into_response(response))))
+        } else {
             // A handler's future is only made here; it runs when polled. Routing runs at once, so both are guarded.
             match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
                 Ok(future) => State::Running(Box::pin(future)),
                 Err(_) => State::Panicked,
             }
-        } else {
-            let mut response = HttpResponse::BadRequest().finish();
-            response.extensions_mut().insert(Refusal("the Host header is missing, doubled or malformed".into()));
-            State::Refused(Some(Box::new(request.into_response(response))))
         };
         Answering { state, finish: Some(Finish { dialect, exchange, line, upgrade }) }
     }
+}
+
+/// What a connection of a listener that asks for certificates brought along.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClientCertificate {
+    pub(super) shown: bool,
+}
+
+/// Whether a certificate is wanted and missing. Health checks come without one.
+fn lacks_certificate(request: &ServiceRequest) -> bool {
+    request.conn_data::<ClientCertificate>().is_some_and(|certificate| !certificate.shown)
+        && !matches!(request.path(), "/health/live" | "/health/ready")
 }
 
 enum State<F> {

@@ -43,5 +43,7 @@ pub mod problem;
 pub mod revoke;
 pub mod routes;
 pub mod server;
+mod stream;
+pub mod tls;
 pub mod token;
 pub mod traffic;

@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use actix_http::{HttpService, KeepAlive, Protocol};
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
-use actix_web::dev::{AppConfig, Server};
+use actix_web::dev::{AppConfig, Extensions, Server};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::ServiceConfig;
 use actix_web::{App, Error};
 use tokio::sync::watch;
 
 use super::connection::{Connection, Patience, Terms};
-use super::manners::{Listener, Manners};
+use super::manners::{ClientCertificate, Listener, Manners};
 use super::peer::Proxies;
+use super::stream::Stream;
+use super::tls::Tls;
 use super::traffic::HttpFigures;
 use crate::ambient::Entropy;
 
@@ -43,6 +45,10 @@ pub struct Settings {
     pub issuer_path: Arc<str>,
     /// Where requests and connections are counted.
     pub figures: Arc<HttpFigures>,
+    /// TLS of the public listener.
+    pub tls: Option<Arc<Tls>>,
+    /// TLS of the admin listener.
+    pub admin_tls: Option<Arc<Tls>>,
 }
 
 impl Default for Settings {
@@ -58,6 +64,8 @@ impl Default for Settings {
             proxies: Proxies::default(),
             issuer_path: "".into(),
             figures: Arc::default(),
+            tls: None,
+            admin_tls: None,
         }
     }
 }
@@ -148,10 +156,11 @@ fn listener(
     let figures = &settings.figures;
     let manners = Manners::new(which, Arc::clone(entropy), settings.proxies.clone())
         .counting(Arc::clone(&figures.board), Arc::clone(&settings.issuer_path));
-    let (name, sockets) = match which {
-        Listener::Public => ("public", &figures.public),
-        Listener::Admin => ("admin", &figures.admin),
+    let (name, sockets, tls) = match which {
+        Listener::Public => ("public", &figures.public, settings.tls.clone()),
+        Listener::Admin => ("admin", &figures.admin, settings.admin_tls.clone()),
     };
+    let asks = tls.as_ref().is_some_and(|tls| tls.asks_for_certificates());
     sockets.set_limit(settings.max_connections);
     let terms = Arc::new(Terms {
         listener: which,
@@ -168,18 +177,30 @@ fn listener(
             .keep_alive(KeepAlive::Timeout(settings.keep_alive))
             .client_request_timeout(settings.head_timeout)
             .client_disconnect_timeout(Duration::from_secs(1))
+            .on_connect_ext(move |io: &Connection<Stream>, data: &mut Extensions| {
+                if asks {
+                    data.insert(ClientCertificate { shown: io.get_ref().has_client_certificate() });
+                }
+            })
             .graceful_shutdown_signal(move || {
                 let draining = draining.clone();
                 async move { draining.notified().await }
             })
             .finish(map_config(app, |()| AppConfig::default()));
-        let terms = Arc::clone(&terms);
+        let (terms, tls) = (Arc::clone(&terms), tls.clone());
+        let patience = settings.head_timeout;
         fn_service(move |io: TcpStream| {
             let peer = io.peer_addr().ok();
             // Answers are written whole: waiting for more to send only delays them.
             let _ = io.set_nodelay(true);
-            let io = Connection::new(io, peer.map(|peer| peer.ip()), Arc::clone(&terms));
-            async move { Ok((io, Protocol::Http1, peer)) }
+            let (terms, tls) = (Arc::clone(&terms), tls.clone());
+            async move {
+                let io = match tls {
+                    None => Stream::Plain(io),
+                    Some(tls) => Stream::Tls(Box::new(tls.accept(io, patience).await?)),
+                };
+                Ok((Connection::new(io, peer.map(|peer| peer.ip()), terms), Protocol::Http1, peer))
+            }
         })
         .and_then(http)
     })?;

@@ -33,5 +33,6 @@ mod revocation;
 mod secret_rotation;
 mod staleness;
 mod support;
+mod tls;
 mod token_answers;
 mod token_refusals;
