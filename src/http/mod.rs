@@ -8,7 +8,7 @@
 //! | [`error`], [`bearer`], [`problem`] | refusals in the dialect of their endpoint |
 //! | [`document`], [`cors`] | metadata and JWKS: entity tags and open CORS |
 //! | [`traffic`], [`metrics`] | what is counted of every request, and all figures for Prometheus |
-//! | [`routes`] | every route of both listeners |
+//! | [`routes`], [`openapi`] | every route of both listeners, and their description |
 //! | [`token`], [`introspect`], [`revoke`], [`jwks`], [`metadata`], [`authz`], [`legion`], [`health`], [`admin`] | one file per endpoint |
 //! | `backup` | the admin API's one answer that is no JSON |
 //!
@@ -38,6 +38,7 @@ pub mod legion;
 pub mod manners;
 pub mod metadata;
 pub mod metrics;
+pub mod openapi;
 pub mod peer;
 pub mod problem;
 pub mod revoke;

@@ -139,6 +139,22 @@ impl AdminScope {
         }
     }
 
+    /// What it is for, in words.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Admin => "everything: includes all others",
+            Self::Read => "look at anything but secrets",
+            Self::Clients => "register and change clients",
+            Self::Deployments => "register and change deployments",
+            Self::Keys => "rotate and revoke signing keys",
+            Self::Revocations => "revoke tokens",
+            Self::Audit => "read the audit trail",
+            Self::Introspect => "introspect tokens of other clients",
+            Self::Issue => "have tokens issued for any role through Legion's API",
+        }
+    }
+
     /// Whether holding `self` means holding `wanted`: itself, or anything for `edi:admin`.
     #[must_use]
     pub fn includes(self, wanted: Self) -> bool {

@@ -89,7 +89,6 @@ pub(in crate::http) enum Right {
 
 impl Right {
     /// The scopes beside `edi:admin` of which one is enough.
-    #[cfg(test)]
     pub(in crate::http) fn scopes(self) -> Vec<AdminScope> {
         match self {
             Self::Look(AdminScope::Read) => vec![AdminScope::Read],
