@@ -22,6 +22,7 @@ use crate::http::{routes, server};
 use crate::install::{self, Plan, Start};
 use crate::model::keyring::Schedule;
 use crate::oauth::access_token::RoleClaims;
+use crate::oauth::failures::Rate;
 use crate::oauth::pulse::BEAT;
 use crate::oauth::rotation;
 use crate::oauth::service::{Service, Settings, Surroundings};
@@ -288,6 +289,10 @@ fn settings(config: &Config) -> Settings {
         hashing_threads: config.limits.hashing_threads,
         hashing_queue: config.limits.hashing_queue,
         client_cache: config.limits.client_cache,
+        failures: Rate {
+            burst: u32::try_from(config.limits.failures_burst).unwrap_or(u32::MAX),
+            per_second: u32::try_from(config.limits.failures_per_second).unwrap_or(u32::MAX),
+        },
     }
 }
 

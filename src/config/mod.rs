@@ -193,6 +193,10 @@ pub struct Limits {
     pub hashing_queue: usize,
     /// Clients held in memory.
     pub client_cache: usize,
+    /// Failed authentications a client id, and an address, may have at once.
+    pub failures_burst: usize,
+    /// How many of them are forgiven a second.
+    pub failures_per_second: usize,
 }
 
 /// What edi logs, and how.

@@ -292,6 +292,8 @@ impl Judge<'_> {
         let hashing_threads = self.number("limits.hashing_threads", raw.hashing_threads, 1..=2);
         let hashing_queue = self.number("limits.hashing_queue", raw.hashing_queue, 1..=4096);
         let client_cache = self.number("limits.client_cache", raw.client_cache, 100..=10_000_000);
+        let failures_burst = self.number("limits.failures_burst", raw.failures_burst, 1..=1_000_000);
+        let failures_per_second = self.number("limits.failures_per_second", raw.failures_per_second, 1..=100_000);
         Some(Limits {
             oauth_body_bytes: oauth_body_bytes?,
             admin_body_bytes: admin_body_bytes?,
@@ -302,6 +304,8 @@ impl Judge<'_> {
             hashing_threads: hashing_threads?,
             hashing_queue: hashing_queue?,
             client_cache: client_cache?,
+            failures_burst: failures_burst?,
+            failures_per_second: failures_per_second?,
         })
     }
 

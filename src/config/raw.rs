@@ -98,6 +98,8 @@ section! {
         hashing_threads: u64 = 1,
         hashing_queue: u64 = 64,
         client_cache: u64 = 50_000,
+        failures_burst: u64 = 200,
+        failures_per_second: u64 = 20,
     }
 }
 

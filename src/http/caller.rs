@@ -24,6 +24,7 @@ pub async fn authenticate(
         client_secret: form.get("client_secret"),
         assertion: form.get("client_assertion"),
         assertion_type: form.get("client_assertion_type"),
+        address: Exchange::of(request).address(),
     };
     let caller = client_auth::authenticate(service, presented).await?;
     Exchange::of(request).note_client(caller.client().client_id.as_str());

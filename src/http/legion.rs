@@ -67,7 +67,8 @@ async fn caller(request: &HttpRequest, service: &Service) -> Result<Caller, Legi
         }
         presented => {
             let basic = presented.into_basic()?;
-            let presented = client_auth::Presented { basic, ..client_auth::Presented::default() };
+            let presented =
+                client_auth::Presented { basic, address: exchange.address(), ..client_auth::Presented::default() };
             let caller = authenticate(service, presented).await?;
             exchange.note_client(caller.client().client_id.as_str());
             Ok(Caller::Client(caller))

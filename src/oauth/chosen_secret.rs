@@ -3,14 +3,14 @@
 //!
 //! Knows hashes and passwords; not clients, the store or HTTP.
 
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::time::Instant;
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::oneshot;
 
+use super::hashing_queue::{FairQueue, Flow, Full, Lane, QueueFigures};
 use crate::ambient::Entropy;
 use crate::secret::{Secret, same};
 
@@ -25,6 +25,9 @@ const MAX_LANES: u32 = 4;
 pub const MIN_CHOSEN: usize = 16;
 /// The longest, in bytes.
 pub const MAX_CHOSEN: usize = 1024;
+
+/// How far the hashing threads stand back, in the operating system's measure of niceness.
+const COURTESY: i32 = 10;
 
 /// A parsed argon2id hash with bounded costs.
 #[derive(Clone)]
@@ -130,8 +133,14 @@ enum Job {
 
 /// The threads and their queue. Dropping the last handle ends them.
 #[derive(Clone)]
-pub struct Hasher {
-    queue: SyncSender<Job>,
+pub struct Hasher(Arc<Handle>);
+
+struct Handle(Arc<FairQueue<Job>>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 impl Hasher {
@@ -140,22 +149,26 @@ impl Hasher {
     /// # Errors
     /// When the operating system gives no thread.
     pub fn start(threads: usize, waiting: usize) -> std::io::Result<Self> {
-        let (queue, jobs) = sync_channel(waiting.max(1));
-        let jobs = Arc::new(Mutex::new(jobs));
+        let queue = Arc::new(FairQueue::new(waiting));
         for n in 0..threads.max(1) {
-            let jobs = Arc::clone(&jobs);
+            let jobs = Arc::clone(&queue);
             std::thread::Builder::new().name(format!("edi-hash-{n}")).spawn(move || work(&jobs))?;
         }
-        Ok(Self { queue })
+        Ok(Self(Arc::new(Handle(queue))))
     }
 
     /// Which of `against` the secret belongs to. An empty list costs as much as one comparison and matches nothing.
     ///
     /// # Errors
     /// When the queue is full.
-    pub async fn check(&self, against: Vec<ChosenHash>, secret: Secret) -> Result<Option<usize>, Busy> {
+    pub async fn check(
+        &self,
+        against: Vec<ChosenHash>,
+        secret: Secret,
+        (lane, flow): (Lane, Flow),
+    ) -> Result<Option<usize>, Busy> {
         let (answer, verdict) = oneshot::channel();
-        self.push(Job::Check { against, secret, answer })?;
+        self.push(lane, flow, Job::Check { against, secret, answer })?;
         verdict.await.map_err(|_| Busy)
     }
 
@@ -167,24 +180,49 @@ impl Hasher {
         let mut salt = [0; 16];
         entropy.fill(&mut salt);
         let (answer, hash) = oneshot::channel();
-        self.push(Job::Make { secret, salt, answer })?;
+        self.push(Lane::Operator, 0, Job::Make { secret, salt, answer })?;
         hash.await.map_err(|_| Busy)
     }
 
-    fn push(&self, job: Job) -> Result<(), Busy> {
-        self.queue.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => Busy,
-        })
+    /// How many wait in a lane.
+    #[must_use]
+    pub fn waiting(&self, lane: Lane) -> usize {
+        self.queue().waiting(lane)
+    }
+
+    /// How many may wait.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.queue().limit()
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn figures(&self) -> &QueueFigures {
+        self.queue().figures()
+    }
+
+    fn queue(&self) -> &FairQueue<Job> {
+        let Handle(queue) = &*self.0;
+        queue
+    }
+
+    fn push(&self, lane: Lane, flow: Flow, job: Job) -> Result<(), Busy> {
+        self.queue().push(lane, flow, job).map_err(|Full| Busy)
     }
 }
 
-fn work(jobs: &Mutex<Receiver<Job>>) {
+fn work(jobs: &FairQueue<Job>) {
+    // Whoever answers from memory goes first on the processor. Concerns this thread alone; where it is not allowed,
+    // everything still works.
+    let _ = rustix::process::setpriority_process(None, COURTESY);
     // Reused from guess to guess: no allocation of 19 MiB each.
     let mut memory: Vec<Block> = Vec::new();
-    loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+    let mut rested = Instant::now();
+    while let Some((lane, job)) = jobs.pop(rested) {
+        let started = Instant::now();
         match job {
-            Ok(Job::Check { against, secret, answer }) => {
+            Job::Check { against, secret, answer } => {
                 // A caller that hung up needs no hash.
                 if answer.is_closed() {
                     continue;
@@ -198,12 +236,16 @@ fn work(jobs: &Mutex<Receiver<Job>>) {
                 };
                 let _ = answer.send(verdict);
             }
-            Ok(Job::Make { secret, salt, answer }) => {
+            Job::Make { secret, salt, answer } => {
                 if let Ok(phc) = ChosenHash::make(secret.expose().as_bytes(), salt, &mut memory) {
                     let _ = answer.send(phc);
                 }
             }
-            Err(_) => return,
+        }
+        let took = started.elapsed();
+        jobs.figures().worked.observe(took);
+        if lane == Lane::Suspect {
+            rested = Instant::now() + took;
         }
     }
 }
@@ -215,6 +257,8 @@ mod tests {
 
     const CHEAP: &str = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$dhR1Y0Mx3oWT3gTQ5ry6Ww";
 
+    const OPEN: (Lane, Flow) = (Lane::Open, 1);
+
     fn secret(text: &str) -> Secret {
         Secret::new(text.into())
     }
@@ -224,15 +268,15 @@ mod tests {
         let hasher = Hasher::start(1, 4).unwrap();
         let phc = hasher.make(secret("correct horse battery"), &*SeededEntropy::new(1)).await.unwrap();
         let hash = ChosenHash::parse(&phc).unwrap();
-        assert_eq!(hasher.check(vec![hash.clone()], secret("correct horse battery")).await, Ok(Some(0)));
-        assert_eq!(hasher.check(vec![hash.clone()], secret("correct horse batterY")).await, Ok(None));
-        assert_eq!(hasher.check(vec![], secret("correct horse battery")).await, Ok(None));
+        assert_eq!(hasher.check(vec![hash.clone()], secret("correct horse battery"), OPEN).await, Ok(Some(0)));
+        assert_eq!(hasher.check(vec![hash.clone()], secret("correct horse batterY"), OPEN).await, Ok(None));
+        assert_eq!(hasher.check(vec![], secret("correct horse battery"), OPEN).await, Ok(None));
     }
 
     #[tokio::test]
     async fn the_queue_is_bounded() {
         let hasher = Hasher::start(1, 1).unwrap();
-        let guesses: Vec<_> = (0..16).map(|_| hasher.check(vec![], secret("x"))).collect();
+        let guesses: Vec<_> = (0..16).map(|_| hasher.check(vec![], secret("x"), OPEN)).collect();
         let verdicts = join_all(guesses).await;
         assert!(verdicts.contains(&Err(Busy)), "{verdicts:?}");
         assert!(verdicts.contains(&Ok(None)), "{verdicts:?}");

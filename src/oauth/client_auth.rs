@@ -1,13 +1,15 @@
 //! Client authentication (RFC 6749 §2.3): one proof per request, one face for every failure.
 //!
-//! A signed assertion is judged in [`super::assertion`]. An edi-made secret carries a tag, so a guess is refused for the price of one HMAC, before any lookup. A secret that
-//! someone chose costs a slot of the hashing queue, for unknown clients as well.
+//! A signed assertion is judged in [`super::assertion`]. An edi-made secret carries a tag, so a guess is refused for the
+//! price of one HMAC, before any lookup. A secret that someone chose costs a slot of the hashing queue, for unknown clients
+//! as well.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::assertion::{self, ASSERTION_TYPE};
 use super::chosen_secret::ChosenHash;
-use super::error::OAuthError;
+use super::error::{Code, OAuthError};
 use super::service::Service;
 use crate::keys::secrets::{Tagged, parse as parse_tagged};
 use crate::model::client::{AuthMethod, Client, SecretCheck, StoredSecret};
@@ -27,6 +29,8 @@ pub struct Presented<'a> {
     pub assertion: Option<&'a str>,
     /// The `client_assertion_type` parameter.
     pub assertion_type: Option<&'a str>,
+    /// Where the request comes from: failures are budgeted by it.
+    pub address: Option<IpAddr>,
 }
 
 /// A client that proved itself. Only this module makes one.
@@ -46,6 +50,16 @@ enum Proof<'a> {
     Assertion { assertion: &'a str, client_id: Option<&'a str> },
 }
 
+impl Proof<'_> {
+    /// The client id that is claimed; empty where only the assertion itself says it.
+    fn claimed(&self) -> &str {
+        match self {
+            Self::Secret(proof) => &proof.client_id,
+            Self::Assertion { client_id, .. } => client_id.unwrap_or_default(),
+        }
+    }
+}
+
 struct SecretProof {
     client_id: String,
     secret: Secret,
@@ -54,7 +68,7 @@ struct SecretProof {
 
 /// One method per request (RFC 6749 §2.3); an equal `client_id` in the body beside a header is no second method.
 fn choose(presented: Presented<'_>) -> Result<Proof<'_>, OAuthError> {
-    let Presented { basic, client_id, client_secret, assertion, assertion_type } = presented;
+    let Presented { basic, client_id, client_secret, assertion, assertion_type, address: _ } = presented;
     let asserts = assertion.is_some() || assertion_type.is_some();
     let methods = usize::from(basic.is_some()) + usize::from(client_secret.is_some()) + usize::from(asserts);
     if methods > 1 {
@@ -81,21 +95,34 @@ fn choose(presented: Presented<'_>) -> Result<Proof<'_>, OAuthError> {
     }
 }
 
-/// Finds out who is calling.
+/// Finds out who is calling. What fails spends a budget ([`super::failures`]), which no right proof ever looks at.
 ///
 /// # Errors
-/// `invalid_client` whatever is wrong with the credentials, `invalid_request` for several methods at once, 503 when the
-/// hashing queue is full, the store does not answer, or it does not take what an assertion needs written.
+/// `invalid_client` whatever is wrong with the credentials, 429 in its place past a budget, `invalid_request` for several
+/// methods at once, 503 when the hashing queue is full, the store does not answer, or it does not take what an assertion
+/// needs written.
 pub async fn authenticate(service: &Service, presented: Presented<'_>) -> Result<Authenticated, OAuthError> {
-    let proof = match choose(presented)? {
+    let address = presented.address;
+    let proof = choose(presented)?;
+    match prove(service, &proof, address).await {
+        Err(refusal) if refusal.code == Code::InvalidClient => {
+            let suspect = service.failures.suspect(proof.claimed(), address);
+            Err(service.failures.refuse(refusal, &suspect).await)
+        }
+        judged => judged,
+    }
+}
+
+async fn prove(service: &Service, proof: &Proof<'_>, address: Option<IpAddr>) -> Result<Authenticated, OAuthError> {
+    let proof = match proof {
         Proof::Secret(proof) => proof,
         Proof::Assertion { assertion, client_id } => {
-            return assertion::authenticate(service, assertion, client_id).await.map(Authenticated);
+            return assertion::authenticate(service, assertion, *client_id).await.map(Authenticated);
         }
     };
     let client = match parse_tagged(proof.secret.expose()) {
-        Some(tagged) => tagged_secret(service, &proof, &tagged).await?,
-        None => chosen_secret(service, &proof).await?,
+        Some(tagged) => tagged_secret(service, proof, &tagged).await?,
+        None => chosen_secret(service, proof, address).await?,
     };
     match client.auth_method {
         AuthMethod::AnySecret => Ok(Authenticated(client)),
@@ -122,7 +149,11 @@ async fn tagged_secret(service: &Service, proof: &SecretProof, tagged: &Tagged<'
     }
 }
 
-async fn chosen_secret(service: &Service, proof: &SecretProof) -> Result<Arc<Client>, OAuthError> {
+async fn chosen_secret(
+    service: &Service,
+    proof: &SecretProof,
+    address: Option<IpAddr>,
+) -> Result<Arc<Client>, OAuthError> {
     let wrong = || OAuthError::invalid_client("unknown client or wrong secret");
     if !service.chosen.read().any(service.now()) {
         return Err(wrong());
@@ -145,7 +176,8 @@ async fn chosen_secret(service: &Service, proof: &SecretProof) -> Result<Arc<Cli
     }
     let against = hashes.iter().map(|(_, _, hash)| hash.clone()).collect();
     let secret = Secret::new(proof.secret.expose().to_owned());
-    let verdict = service.hasher.check(against, secret).await;
+    let turn = service.failures.lane(&service.failures.suspect(&proof.client_id, address));
+    let verdict = service.hasher.check(against, secret, turn).await;
     let index = verdict.map_err(|busy| OAuthError::unavailable(1, busy.to_string()))?.ok_or_else(wrong)?;
     let (client, (id, ..)) = client.as_ref().zip(hashes.get(index)).ok_or_else(wrong)?;
     service.verified.remember(&client.client_id, proof.secret.expose(), &joined, id.clone());

@@ -1,6 +1,7 @@
 //! What the service says of itself to Prometheus: tokens, keys, revocations, clients, hashing, the store as it is heard.
 //! Read when asked for; nothing here is on the hot path.
 
+use super::hashing_queue::Lane;
 use super::service::Service;
 use crate::metrics::{Kind, Page};
 use crate::model::algorithm::Algorithm;
@@ -18,6 +19,8 @@ pub fn write(service: &Service, page: &mut Page) {
     tokens(service, page);
     keys(service, page);
     held(service, page);
+    hashing(service, page);
+    failures(service, page);
     store(service, page);
 }
 
@@ -95,6 +98,42 @@ fn held(service: &Service, page: &mut Page) {
     one(page, "edi_client_cache_absent_entries", "Ids remembered as unknown.", absent);
     let limit = service.settings.client_cache;
     one(page, "edi_client_cache_limit", "The most clients that are held in memory.", limit);
+}
+
+fn hashing(service: &Service, page: &mut Page) {
+    let hasher = &service.hasher;
+    let lanes = [("operator", Lane::Operator), ("open", Lane::Open), ("suspect", Lane::Suspect)];
+    let mut family = page.family(
+        "edi_hashing_waiting",
+        Kind::Gauge,
+        "Checks of chosen secrets that wait; suspect: of client ids or addresses past their budget of failures.",
+    );
+    for (name, lane) in lanes {
+        family.sample(&[("lane", name)], hasher.waiting(lane));
+    }
+    page.one("edi_hashing_queue_limit", Kind::Gauge, "The most checks that may wait.", hasher.limit());
+    let help = "Threads that check chosen secrets.";
+    page.one("edi_hashing_threads", Kind::Gauge, help, service.settings.hashing_threads);
+    let refused = hasher.figures().refused.get();
+    let help = "Checks that found no room to wait: 503 for whoever asked.";
+    page.one("edi_hashing_refused_total", Kind::Counter, help, refused);
+    page.family("edi_hashing_duration_seconds", Kind::Histogram, "How long checks took, without the wait.")
+        .histogram(&[], &hasher.figures().worked.snapshot());
+}
+
+fn failures(service: &Service, page: &mut Page) {
+    let figures = service.failures.figures();
+    let help = "Failed client authentications: unknown, disabled, or a wrong proof.";
+    page.one("edi_failed_authentications_total", Kind::Counter, help, figures.failed.get());
+    let mut family = page.family(
+        "edi_failed_authentications_over_budget_total",
+        Kind::Counter,
+        "Those of them that were past the budget of their client id or of their address: answered 429.",
+    );
+    family.sample(&[("budget", "client")], figures.over_client.get());
+    family.sample(&[("budget", "address")], figures.over_address.get());
+    let help = "Answers past a budget that are held back now, to keep their pace.";
+    page.one("edi_failed_authentications_held", Kind::Gauge, help, figures.held());
 }
 
 fn store(service: &Service, page: &mut Page) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::access_token::{RoleClaims, json_text};
 use super::chosen_secret::Hasher;
 use super::error::OAuthError;
+use super::failures::{Failures, Rate};
 use super::grant::RoleAudiences;
 use super::last_issued::LastIssued;
 use super::pulse::Pulse;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub hashing_queue: usize,
     /// How many clients in use are kept in memory.
     pub client_cache: usize,
+    /// How many failed authentications a client id and an address have.
+    pub failures: Rate,
 }
 
 impl Settings {
@@ -196,6 +199,8 @@ pub struct Service {
     pub secret_keys: SecretKeys,
     /// The hashing threads.
     pub hasher: Hasher,
+    /// Budgets for failed authentications.
+    pub failures: Failures,
     /// Chosen secrets that were verified before.
     pub verified: VerifiedSecrets,
     /// The keys of clients that sign assertions.
@@ -256,6 +261,7 @@ impl Service {
             master,
             secret_keys,
             hasher: Hasher::start(settings.hashing_threads, settings.hashing_queue)?,
+            failures: Failures::new(settings.failures, &ambient),
             verified: VerifiedSecrets::new(&ambient),
             registered_keys: RegisteredKeys::default(),
             remembered: RememberedTokens::default(),

@@ -24,6 +24,7 @@ mod deployments_access;
 mod deployments_explain;
 mod deployments_places;
 mod discovery;
+mod failures;
 mod first_start;
 mod introspection;
 mod late_changes;
