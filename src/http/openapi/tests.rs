@@ -23,6 +23,7 @@ fn settings() -> Settings {
         hashing_threads: 1,
         hashing_queue: 1,
         client_cache: 1,
+        failures: crate::oauth::failures::Rate::default(),
     }
 }
 
