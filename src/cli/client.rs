@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::{Api, ApiFlags, Needs};
 use super::client_secret;
+use super::client_whose::{self, Whose};
 use super::input::{confirm, secret_from_stdin};
 use super::set::Change;
 use super::table::{Table, facts};
@@ -43,6 +44,8 @@ enum Command {
     Delete(Ending),
     #[command(alias = "secrets")]
     Secret(client_secret::Args),
+    /// Whose is a leaked secret or token, and does it work?
+    Whose(Whose),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -189,6 +192,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
         Command::Disable(it) => disable(it, output).await,
         Command::Delete(it) => delete(it, output).await,
         Command::Secret(it) => client_secret::run(it, output).await,
+        Command::Whose(it) => client_whose::whose(it, output).await,
     }
 }
 
