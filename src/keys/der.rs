@@ -2,10 +2,11 @@
 
 use zeroize::Zeroizing;
 
-const INTEGER: u8 = 0x02;
+pub(super) const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
-const OCTET_STRING: u8 = 0x04;
-const SEQUENCE: u8 = 0x30;
+pub(super) const OCTET_STRING: u8 = 0x04;
+pub(super) const OBJECT_ID: u8 = 0x06;
+pub(super) const SEQUENCE: u8 = 0x30;
 
 /// A sequence of the given encoded parts.
 pub(super) fn sequence(parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
@@ -21,6 +22,16 @@ pub(super) fn octet_string(content: &[u8]) -> Zeroizing<Vec<u8>> {
 pub(super) fn bit_string(content: &[u8]) -> Zeroizing<Vec<u8>> {
     // The first byte counts the bits that are left over in the last.
     element(BIT_STRING, &[&[0], content])
+}
+
+/// `content` under the explicit tag `[number]`, for numbers below 31.
+pub(super) fn tagged(number: u8, content: &[u8]) -> Zeroizing<Vec<u8>> {
+    element(context(number), &[content])
+}
+
+/// The tag `[number]`, constructed.
+pub(super) const fn context(number: u8) -> u8 {
+    0xa0 | number
 }
 
 /// A non-negative integer from big-endian bytes, leading zeros allowed.
@@ -51,14 +62,38 @@ fn element(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
 /// Reads a PKCS#1 `RSAPublicKey` (RFC 8017 appendix A.1.1): modulus and exponent without leading zeros.
 pub(super) fn rsa_public_key(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (inside, rest) = take(SEQUENCE, der)?;
+    let (n, e, end) = two_integers(inside)?;
+    (rest.is_empty() && end.is_empty()).then_some((n, e))
+}
+
+/// Modulus and exponent of a PKCS#1 `RSAPrivateKey` (RFC 8017 appendix A.1.2) with two primes, without leading zeros.
+pub(super) fn rsa_private_key(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (inside, rest) = take(SEQUENCE, der)?;
+    let (version, after) = take(INTEGER, inside)?;
+    let (n, e, _) = two_integers(after)?;
+    (rest.is_empty() && version == [0]).then_some((n, e))
+}
+
+/// Two positive integers without leading zeros, and what follows.
+fn two_integers(inside: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (modulus, after) = take(INTEGER, inside)?;
     let (exponent, end) = take(INTEGER, after)?;
     let positive = |bytes: &'_ [u8]| bytes.first().is_some_and(|b| b & 0x80 == 0);
-    (rest.is_empty() && end.is_empty() && positive(modulus) && positive(exponent))
-        .then(|| (modulus.strip_prefix(&[0]).unwrap_or(modulus), exponent.strip_prefix(&[0]).unwrap_or(exponent)))
+    let plain = |bytes: &'_ [u8]| bytes.iter().take_while(|b| **b == 0).count();
+    (positive(modulus) && positive(exponent)).then(|| {
+        let (n, e) = (modulus.get(plain(modulus)..), exponent.get(plain(exponent)..));
+        (n.unwrap_or_default(), e.unwrap_or_default(), end)
+    })
 }
 
-fn take(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The content of a bit string of whole bytes, and what follows.
+pub(super) fn take_bits(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (bits, rest) = take(BIT_STRING, der)?;
+    Some((bits.strip_prefix(&[0])?, rest))
+}
+
+/// The content of an element with this tag, and what follows.
+pub(super) fn take(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&found, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {
@@ -110,6 +145,8 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = rsa_public_key(&bytes);
+            let _ = rsa_private_key(&bytes);
+            let _ = take_bits(&bytes);
         }
     }
 }
