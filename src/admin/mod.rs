@@ -18,7 +18,5 @@ pub mod reach;
 pub mod revocations;
 pub mod roles;
 pub mod secret_rotation;
-mod secret_uses;
 pub mod status;
 pub mod version;
-pub mod whose;

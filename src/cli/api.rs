@@ -247,7 +247,9 @@ impl Api {
     async fn token_for(&self, scope: &str) -> Result<Secret, issuer::Refusal> {
         let Credentials { issuer, client_id, client_secret, .. } = &self.credentials;
         let endpoint = issuer.endpoint("/oauth2/token");
-        let answer = issuer::token(issuer, &endpoint, client_id, client_secret, &[("scope", scope)]).await?;
+        let answer =
+            issuer::token(issuer, &endpoint, client_id, &issuer::Proof::Secret(client_secret), &[("scope", scope)])
+                .await?;
         Ok(Secret::new(answer.get("access_token").and_then(Value::as_str).unwrap_or_default().to_owned()))
     }
 

@@ -1,20 +1,22 @@
 //! `edi client`: registered services.
 
+use std::path::PathBuf;
+
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::api::{Api, ApiFlags, Needs};
-use super::client_secret;
-use super::client_whose::{self, Whose};
+use super::client_keygen::{self, Keygen};
 use super::input::{confirm, secret_from_stdin};
 use super::set::Change;
 use super::table::{Table, facts};
 use super::{Exit, Failure, Output, parse, view};
+use super::{client_key, client_secret};
 use crate::model::algorithm::Algorithm;
 use crate::model::id::ClientId;
 use crate::model::scope::{AdminScope, Role};
 
-const READ: Needs = &[AdminScope::Read, AdminScope::Clients];
+pub(super) const READ: Needs = &[AdminScope::Read, AdminScope::Clients];
 pub(super) const WRITE: Needs = &[AdminScope::Clients];
 
 /// Registered services: who may ask for tokens, and for which roles.
@@ -44,8 +46,10 @@ enum Command {
     Delete(Ending),
     #[command(alias = "secrets")]
     Secret(client_secret::Args),
-    /// Whose is a leaked secret or token, and does it work?
-    Whose(Whose),
+    #[command(alias = "keys")]
+    Key(client_key::Args),
+    /// Make a key pair for a client that signs assertions; the private half stays here
+    Keygen(Box<Keygen>),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -53,7 +57,8 @@ enum Command {
 Examples:
   edi client create fraud-caller --role fraud
   edi client create gateway --scope edi:introspect --json
-  edi client create old-service --role fraud --secret-stdin < secret.txt")]
+  edi client create old-service --role fraud --secret-stdin < secret.txt
+  edi client create modern-service --role fraud --auth-method private_key_jwt --jwks public.json")]
 struct Create {
     /// The client id: a letter or digit, then letters, digits, dots, underscores, hyphens
     id: ClientId,
@@ -72,9 +77,15 @@ struct Create {
     /// Lifetime of its tokens, such as 10m [default: tokens.ttl]
     #[arg(long, value_name = "DURATION", value_parser = parse::lifetime)]
     lifetime: Option<u32>,
-    /// The one way it sends its secret [default: either]
+    /// The one way it proves itself [default: a secret, by Basic or in the form]
     #[arg(long, value_name = "METHOD")]
     auth_method: Option<AuthMethod>,
+    /// Its public keys, a JWK or JWK set, for private_key_jwt; -: from standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "secret_stdin")]
+    jwks: Option<PathBuf>,
+    /// What its assertions are addressed to
+    #[arg(long, value_name = "WHAT", requires = "jwks")]
+    assertion_audience: Option<AssertionAudience>,
     /// The algorithm its tokens are signed with [default: the first of keys.algorithms]
     #[arg(long)]
     alg: Option<Algorithm>,
@@ -87,10 +98,34 @@ struct Create {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum AuthMethod {
-    /// HTTP Basic
+    /// A secret, by HTTP Basic
+    #[value(alias = "client_secret_basic")]
     Basic,
-    /// In the form
+    /// A secret, in the form
+    #[value(alias = "client_secret_post")]
     Post,
+    /// Assertions signed with its own key
+    #[value(name = "private_key_jwt", alias = "private-key-jwt")]
+    PrivateKeyJwt,
+}
+
+/// What a client's assertions are addressed to.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum AssertionAudience {
+    /// The issuer
+    Issuer,
+    /// The token endpoint's URL, as older libraries do
+    #[value(name = "token_endpoint", alias = "token-endpoint")]
+    TokenEndpoint,
+}
+
+impl AssertionAudience {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Issuer => "issuer",
+            Self::TokenEndpoint => "token_endpoint",
+        }
+    }
 }
 
 impl AuthMethod {
@@ -98,6 +133,7 @@ impl AuthMethod {
         match self {
             Self::Basic => "client_secret_basic",
             Self::Post => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
         }
     }
 }
@@ -164,6 +200,21 @@ struct Update {
     /// One audience less; repeatable
     #[arg(long = "remove-audience", value_name = "AUDIENCE", conflicts_with = "audiences")]
     remove_audiences: Vec<String>,
+    /// The one way it proves itself
+    #[arg(long, value_name = "METHOD")]
+    auth_method: Option<AuthMethod>,
+    /// Its public keys instead of those it has, a JWK or JWK set; -: from standard input
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
+    /// What its assertions are addressed to
+    #[arg(long, value_name = "WHAT")]
+    assertion_audience: Option<AssertionAudience>,
+    /// With --jwks, for a client of secrets: they all stop working at once
+    #[arg(long, requires = "jwks")]
+    remove_secrets: bool,
+    /// With --auth-method basic or post, for a client of keys: they all stop working at once
+    #[arg(long, requires = "auth_method", conflicts_with = "jwks")]
+    remove_keys: bool,
     /// Lifetime of its tokens, such as 10m; `default`: tokens.ttl
     #[arg(long, value_name = "DURATION", value_parser = parse::or_default::<parse::Lifetime>)]
     lifetime: Option<parse::OrDefault<parse::Lifetime>>,
@@ -192,17 +243,25 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
         Command::Disable(it) => disable(it, output).await,
         Command::Delete(it) => delete(it, output).await,
         Command::Secret(it) => client_secret::run(it, output).await,
-        Command::Whose(it) => client_whose::whose(it, output).await,
+        Command::Key(it) => client_key::run(it, output).await,
+        Command::Keygen(it) => client_keygen::run(*it, output).await,
     }
 }
 
 async fn create(it: Create, output: Output) -> Result<(), Failure> {
+    let method = method(it.auth_method, it.jwks.is_some())?;
+    if matches!(method, Some(AuthMethod::PrivateKeyJwt)) && it.jwks.is_none() {
+        return Err(Failure::new(Exit::Usage, "a client of private_key_jwt is registered with its public keys")
+            .hint(format!("pass --jwks FILE, or have the pair made: `edi client keygen {} --create`", it.id)));
+    }
     let mut body = Map::new();
     body.insert("client_id".into(), it.id.as_str().into());
     let mut put = |key: &str, value: Option<Value>| value.map(|value| body.insert(key.into(), value));
     let some = |list: Value| Some(list).filter(|list| list.as_array().is_some_and(|items| !items.is_empty()));
     put("client_name", it.name.map(Value::from));
-    put("token_endpoint_auth_method", it.auth_method.map(|method| method.name().into()));
+    put("token_endpoint_auth_method", method.map(|method| method.name().into()));
+    put("jwks", it.jwks.as_deref().map(client_key::read_jwks).transpose()?);
+    put("assertion_audience", it.assertion_audience.map(|audience| audience.name().into()));
     put("roles", some(json!(it.roles)));
     put("admin_scopes", some(json!(it.scopes)));
     put("audiences", some(json!(it.audiences)));
@@ -235,13 +294,28 @@ async fn create(it: Create, output: Output) -> Result<(), Failure> {
         _ => String::new(),
     };
     let endpoint = format!("-d grant_type=client_credentials{scope} {}", api.issuer().endpoint("/oauth2/token"));
-    if secret.is_empty() {
+    if it.jwks.is_some() {
+        output.note(format!("\nget a token: `edi token get --client-id {} --key FILE --issuer …`", it.id));
+        output.note("or with a library: docs/clients.md");
+    } else if secret.is_empty() {
         output.note(format!("\nget a token (curl asks for the secret):\n  curl -u {} {endpoint}", it.id));
     } else {
         output.note("\nThe secret is shown once: edi keeps only what it needs to check it. Get a token with it:");
         output.note(format!("  curl -u '{}:{secret}' {endpoint}", it.id));
     }
     Ok(())
+}
+
+/// Keys alone say enough; with another method they are a mistake.
+fn method(named: Option<AuthMethod>, keys: bool) -> Result<Option<AuthMethod>, Failure> {
+    match named {
+        Some(AuthMethod::Basic | AuthMethod::Post) if keys => Err(Failure::new(
+            Exit::Usage,
+            "a client has a secret or keys, never both: --jwks goes with private_key_jwt",
+        )),
+        None if keys => Ok(Some(AuthMethod::PrivateKeyJwt)),
+        named => Ok(named),
+    }
 }
 
 async fn list(it: &List, output: Output) -> Result<(), Failure> {
@@ -286,10 +360,14 @@ fn show(client: &Value, output: Output) -> Result<(), Failure> {
         ("lifetime", or(view::seconds(client, "access_token_lifetime"), "tokens.ttl")),
         ("signed with", or(text("access_token_signing_alg"), "the first of keys.algorithms")),
         ("proves itself", or(text("token_endpoint_auth_method"), "client_secret_basic or client_secret_post")),
+        ("assertions to", text("assertion_audience")),
         ("created", text("created_at")),
         ("updated", text("updated_at")),
     ]))?;
-    let secrets = client_secret::table(client);
+    let (secrets, keys) = (client_secret::table(client), client_key::table(client));
+    if !keys.is_empty() {
+        output.line(format!("\n{}", keys.render(output)))?;
+    }
     if secrets.is_empty() { Ok(()) } else { output.line(format!("\n{}", secrets.render(output))) }
 }
 
@@ -311,6 +389,22 @@ async fn update(it: Update, output: Output) -> Result<(), Failure> {
     }
     if let Some(alg) = &it.alg {
         patch.insert("access_token_signing_alg".into(), alg.as_ref().map(|alg| alg.name()).into());
+    }
+    if let Some(method) = method(it.auth_method, it.jwks.is_some())? {
+        patch.insert("token_endpoint_auth_method".into(), method.name().into());
+    }
+    if let Some(file) = &it.jwks {
+        patch.insert("jwks".into(), client_key::read_jwks(file)?);
+    }
+    if let Some(audience) = it.assertion_audience {
+        patch.insert("assertion_audience".into(), audience.name().into());
+    }
+    if it.remove_secrets {
+        patch.insert("secrets".into(), json!([]));
+    }
+    if it.remove_keys {
+        patch.insert("jwks".into(), Value::Null);
+        patch.insert("assertion_audience".into(), Value::Null);
     }
     let roles = Change { key: "roles", set: &it.roles, add: &it.add_roles, remove: &it.remove_roles };
     let scopes = Change { key: "admin_scopes", set: &it.scopes, add: &it.add_scopes, remove: &it.remove_scopes };

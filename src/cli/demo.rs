@@ -90,7 +90,7 @@ async fn show(config: &Config, running: &Running, output: Output) -> Result<(), 
     step(output, 2, "the caller gets a token over HTTP")?;
     let metadata = issuer::discover(issuer_id).await?;
     let endpoint = metadata.token_endpoint.ok_or_else(|| Failure::new(Exit::Failed, "no token endpoint published"))?;
-    let answer = issuer::token(issuer_id, &endpoint, CLIENT, &secret, &[("scope", ROLE)]).await;
+    let answer = issuer::token(issuer_id, &endpoint, CLIENT, &issuer::Proof::Secret(&secret), &[("scope", ROLE)]).await;
     let answer = answer.map_err(|refusal| refusal.failure)?;
     let token = Secret::new(view::text(&answer, "access_token"));
     let lifetime = answer.get("expires_in").and_then(Value::as_u64).unwrap_or_default();

@@ -10,7 +10,11 @@ use url::form_urlencoded::byte_serialize;
 use super::exchange::{self, Answer};
 use super::output::printable;
 use super::{Exit, Failure};
+use crate::ambient::Ambient;
 use crate::config::Issuer;
+use crate::keys::client_signer::ClientSigner;
+use crate::model::id::TokenId;
+use crate::oauth::assertion::ASSERTION_TYPE;
 use crate::secret::Secret;
 
 const NEXT: &str = "is it running? start it with `edi serve`, or point EDI_ISSUER (--issuer) at the right one";
@@ -91,26 +95,55 @@ pub(super) fn key_set(document: Option<Value>) -> Option<Vec<Value>> {
     Some(document?.get("keys")?.as_array()?.clone())
 }
 
-/// Gets a token by client credentials. The secret goes by Basic.
+/// How a client proves itself.
+pub(super) enum Proof<'a> {
+    /// A secret, by Basic.
+    Secret(&'a Secret),
+    /// Assertions, addressed to this audience.
+    Key(&'a ClientSigner, &'a str),
+}
+
+/// How long an assertion is good for, in seconds.
+const ASSERTION_LIFE: i64 = 60;
+
+/// One assertion (RFC 7523 §3), for one request.
+fn assertion(signer: &ClientSigner, client_id: &str, audience: &str) -> Result<String, Failure> {
+    let ambient = Ambient::system();
+    let now = ambient.now().secs();
+    let claims = serde_json::json!({ "iss": client_id, "sub": client_id, "aud": audience, "iat": now,
+        "exp": now + ASSERTION_LIFE, "jti": TokenId::from_bytes(ambient.random()).to_string() });
+    signer.sign(&claims).map_err(|error| Failure::new(Exit::Data, format!("the key does not sign: {error}")))
+}
+
+/// Gets a token by client credentials.
 pub(super) async fn token(
     issuer: &Issuer,
     endpoint: &str,
     client_id: &str,
-    client_secret: &Secret,
+    proof: &Proof<'_>,
     parameters: &[(&str, &str)],
 ) -> Result<Value, Refusal> {
     // RFC 6749 §2.3.1: both are form-encoded (Appendix B) before they are joined.
     let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-    let pair = Secret::new(format!("{}:{}", encode(client_id), encode(client_secret.expose())));
-    let mut form = url::form_urlencoded::Serializer::new(String::new());
-    form.append_pair("grant_type", "client_credentials").extend_pairs(parameters);
-    let form = form.finish();
     let ask = || async {
-        let request = exchange::request(Method::POST, &reach(issuer, endpoint))?
-            .header("authorization", format!("Basic {}", STANDARD.encode(pair.expose())))
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "client_credentials").extend_pairs(parameters);
+        let mut request = exchange::request(Method::POST, &reach(issuer, endpoint))?
             .header("content-type", "application/x-www-form-urlencoded")
-            .header("accept", "application/json")
-            .body(form.clone());
+            .header("accept", "application/json");
+        match proof {
+            Proof::Secret(secret) => {
+                let pair = Secret::new(format!("{}:{}", encode(client_id), encode(secret.expose())));
+                request = request.header("authorization", format!("Basic {}", STANDARD.encode(pair.expose())));
+            }
+            // Each works once: another try takes another.
+            Proof::Key(signer, audience) => {
+                form.append_pair("client_id", client_id)
+                    .append_pair("client_assertion_type", ASSERTION_TYPE)
+                    .append_pair("client_assertion", &assertion(signer, client_id, audience)?);
+            }
+        }
+        let request = request.body(form.finish());
         exchange::send(request, &format!("the issuer {issuer}"), NEXT).await
     };
     let mut answer = ask().await?;
@@ -149,8 +182,8 @@ fn refusal(issuer: &Issuer, client_id: &str, answer: &Answer, body: &Value) -> R
     let (exit, hint) = match (code.as_str(), answer.status) {
         ("invalid_client", _) => (
             Exit::Denied,
-            "check client id and secret; an operator sees the client with `edi client show ID` and gives it a new \
-             secret with `edi client secret add ID`"
+            "check client id and secret or key; an operator sees the client with `edi client show ID` and gives it a new \
+             secret with `edi client secret add ID`, or another key with `edi client keygen ID`"
                 .into(),
         ),
         ("invalid_scope", _) => (

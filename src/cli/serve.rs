@@ -24,8 +24,8 @@ use crate::model::keyring::Schedule;
 use crate::oauth::access_token::RoleClaims;
 use crate::oauth::failures::Rate;
 use crate::oauth::pulse::BEAT;
+use crate::oauth::rotation;
 use crate::oauth::service::{Service, Settings, Surroundings};
-use crate::oauth::{last_used, rotation};
 use crate::store::measured::Measured;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
@@ -34,8 +34,6 @@ use crate::telemetry;
 
 /// How often expired records are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// How long writing down what is only in memory may take at the end.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How many are swept in one commit.
 const SWEPT_AT_ONCE: usize = 100;
 
@@ -101,8 +99,6 @@ impl Running {
         self.stop.send_replace(true);
         let served = self.serving.await;
         self.background.iter().for_each(JoinHandle::abort);
-        // No loss that anybody would miss much: not worth a delay, nor a word when the store is the reason to stop.
-        let _ = tokio::time::timeout(LAST_WORDS, last_used::write_down(&self.service)).await;
         // The mirrors stop following before there is nothing left to follow.
         let store = Arc::clone(&self.service.store);
         drop(self.service);
@@ -187,7 +183,6 @@ async fn start_with(
     let mut background = vec![
         tokio::spawn(sweep(Arc::clone(&store))),
         tokio::spawn(rotation::keep_rotating(Arc::clone(&service))),
-        tokio::spawn(last_used::keep_writing(Arc::clone(&service))),
         tokio::spawn(beat(Arc::clone(&service))),
     ];
     background.extend([&tls, &admin_tls].into_iter().flatten().map(|tls| tokio::spawn(Arc::clone(tls).keep_current())));

@@ -22,9 +22,7 @@ use crate::admin::access::{Operator, authenticate};
 use crate::admin::error::AdminError;
 use crate::admin::page::PageRequest;
 use crate::admin::version::{At, IfMatch};
-use crate::admin::{
-    backup, clients, deployments, explain, keys, reach, revocations, roles, secret_rotation, status, whose,
-};
+use crate::admin::{backup, clients, deployments, explain, keys, reach, revocations, roles, secret_rotation, status};
 use crate::model::scope::AdminScope;
 use crate::oauth::service::Service;
 use crate::secret::Secret;
@@ -88,7 +86,6 @@ impl Operation {
                 let rotation = secret_rotation::rotate(service, operator, id, version, body).await?;
                 if rotation.made_something() { created(&rotation) } else { ok(&rotation) }
             }
-            Self::Whose => ok(&whose::ask(service, operator, body).await?),
             Self::DeploymentList => ok(&deployments::list(service, operator, &call.page()?).await?),
             Self::DeploymentCreate => created(&deployments::create(service, operator, body).await?),
             Self::DeploymentShow => versioned(&deployments::show(service, operator, id).await?),

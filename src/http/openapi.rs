@@ -26,7 +26,6 @@ mod keys;
 mod public;
 mod revocations;
 mod status;
-mod whose;
 
 use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value, json};
@@ -63,7 +62,6 @@ fn describe(operation: Operation) -> Op {
         Operation::RoleList => deployments::roles(),
         Operation::RoleShow => deployments::role(),
         Operation::Explain => status::explain(),
-        Operation::Whose => whose::ask(),
         Operation::KeyList => keys::lists(),
         Operation::KeyShow => keys::show(),
         Operation::KeyRotate => keys::rotate(),
@@ -192,12 +190,10 @@ fn operations(place: &Place, settings: &Settings) -> Vec<(String, Value)> {
         Endpoint::Named | Endpoint::Nginx | Endpoint::Forwarded | Endpoint::Envoy => "decisions",
         Endpoint::LegionToken | Endpoint::LegionJwks => "legion",
         Endpoint::Live | Endpoint::Ready => "health",
-        Endpoint::OpenApi | Endpoint::Metrics | Endpoint::SwaggerHome | Endpoint::Swagger | Endpoint::SwaggerFile => {
-            "status"
-        }
+        Endpoint::OpenApi | Endpoint::Metrics => "status",
     };
     let mut base = base.with("tags", json!([tag]));
-    if place.endpoint == Endpoint::Envoy {
+    if place.path.contains('{') {
         base = base.parameter(json!({
             "name": "path", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 },
             "description": "The path that Envoy was asked for; it may have any number of segments.",
@@ -228,11 +224,7 @@ fn operations(place: &Place, settings: &Settings) -> Vec<(String, Value)> {
 fn operation(row: &Row) -> Value {
     let begins = row.path.split('/').next().unwrap_or_default();
     let scopes: Vec<&str> = row.right.scopes().into_iter().map(AdminScope::name).collect();
-    let tag = match begins {
-        "explain" | "backup" => "status",
-        "whose" => "clients",
-        begins => begins,
-    };
+    let tag = if matches!(begins, "explain" | "backup") { "status" } else { begins };
     let mut op = describe(row.operation)
         .with("operationId", json!(camel(&format!("{:?}", row.operation))))
         .with("tags", json!([tag]))
@@ -275,7 +267,6 @@ fn schemas(settings: &Settings) -> Value {
     all.extend(keys::schemas());
     all.extend(revocations::schemas());
     all.extend(status::schemas());
-    all.extend(whose::schemas());
     Value::Object(all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect())
 }
 
@@ -351,10 +342,6 @@ fn refusals() -> Value {
                 "the token lacks the scope for this: edi:clients",
                 &[("WWW-Authenticate", "Challenge")],
             ),
-        ),
-        (
-            "NotAcceptable",
-            problem("The file is kept compressed: take gzip.", 406, "Not Acceptable", "the request is refused", &[]),
         ),
         ("NotFound", problem("There is no such thing.", 404, "Not Found", "there is no client with this id", &[])),
         (
@@ -444,8 +431,7 @@ fn security_schemes(settings: &Settings) -> Value {
         },
         "clientCredentials": {
             "type": "oauth2",
-            "description": "Where such tokens come from. A browser cannot ask there from another page, on purpose: get one by \
-                            `edi token get` and paste it at `bearer`.",
+            "description": "Where such tokens come from.",
             "flows": { "clientCredentials": {
                 "tokenUrl": format!("{}/oauth2/token", settings.issuer), "scopes": scopes,
             } },

@@ -4,9 +4,10 @@
 //! |---|---|
 //! | [`private_file`] | files that nobody else may read (design §6) |
 //! | [`master`] | the master key, and what is sealed under it |
-//! | [`generate`] | new key pairs, imported ones |
+//! | [`generate`], [`import`] | new key pairs, and those that were made elsewhere |
 //! | [`signer`], [`verifier`] | compact JWS out, signatures in; every key is parsed once |
 //! | [`client_keys`] | the public keys of clients that sign assertions |
+//! | [`client_signer`] | the private key of such a client, on its own side |
 //! | [`spki`] | public keys as PEM, for verifiers that read no JWK |
 //! | [`jws`], [`strict_json`] | reading a token that a stranger sent |
 //! | [`live`] | the rings as the hot path uses them, and the JWKS |
@@ -19,8 +20,10 @@
 //! it never leaves the process.
 
 pub mod client_keys;
+pub mod client_signer;
 mod der;
 pub mod generate;
+pub mod import;
 mod jwk;
 pub mod jws;
 pub mod live;

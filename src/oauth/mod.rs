@@ -16,7 +16,6 @@ pub mod grant;
 pub mod hashing_queue;
 pub mod introspection;
 pub mod last_issued;
-pub mod last_used;
 pub mod legion;
 pub mod metadata;
 pub mod pulse;

@@ -9,7 +9,7 @@ use crate::support::edi::{Setup, TestEdi};
 use crate::support::program::{Program, Run};
 
 /// An edi whose issuer can be reached, and which tells the time of day as the program does.
-async fn reachable(setup: Setup) -> (Setup, TestEdi, String) {
+pub(crate) async fn reachable(setup: Setup) -> (Setup, TestEdi, String) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("127.0.0.1:{port}");
     let issuer = format!("http://{address}");
@@ -19,7 +19,7 @@ async fn reachable(setup: Setup) -> (Setup, TestEdi, String) {
     (setup, edi, issuer)
 }
 
-async fn run(program: Program, line: &str) -> Run {
+pub(crate) async fn run(program: Program, line: &str) -> Run {
     let line = line.to_owned();
     tokio::task::spawn_blocking(move || program.run(&line)).await.unwrap()
 }

@@ -23,7 +23,6 @@ pub(in crate::http) enum Operation {
     SecretAdd,
     SecretRemove,
     SecretRotate,
-    Whose,
     DeploymentList,
     DeploymentCreate,
     DeploymentShow,
@@ -58,7 +57,6 @@ impl Operation {
             Self::SecretAdd => "client.secret.add",
             Self::SecretRemove => "client.secret.remove",
             Self::SecretRotate => "client.secret.rotate",
-            Self::Whose => "client.whose",
             Self::DeploymentList => "deployment.list",
             Self::DeploymentCreate => "deployment.create",
             Self::DeploymentShow => "deployment.show",
@@ -146,8 +144,7 @@ pub(in crate::http) static TABLE: &[Row] = &[
     look("deployments/{id}/access", Op::DeploymentAccess, AdminScope::Read).with(PAGE),
     look("roles", Op::RoleList, AdminScope::Read).with(PAGE),
     look("roles/{role}", Op::RoleShow, AdminScope::Read),
-    // Secrets and tokens are no part of a path or query, so these looks are POSTs.
-    Row { method: "POST", ..look("whose", Op::Whose, AdminScope::Clients) },
+    // A token is no part of a path or query, so this look is a POST.
     Row { method: "POST", ..look("explain", Op::Explain, AdminScope::Read) },
     look("keys", Op::KeyList, AdminScope::Keys).with(&["limit", "cursor", "state", "algorithm"]),
     look("keys/{kid}", Op::KeyShow, AdminScope::Keys),

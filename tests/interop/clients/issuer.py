@@ -41,7 +41,7 @@ class Issuer:
         self.port, self.admin = port or free_port(), free_port()
         self.local = f"http://127.0.0.1:{self.port}"
         self.url = issuer or self.local + path
-        self.secrets = {}
+        self.secrets, self.keys = {}, {}
         self.process = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -75,17 +75,26 @@ class Issuer:
                 self.process.wait()
 
     def register(self, client, *flags):
-        """`edi client create`, with credentials that reach this process whatever its issuer says."""
+        """`edi client create`."""
+        self.secrets[client] = self.operate("client", "create", client, *flags)["client_secret"]
+
+    def keygen(self, client, *flags):
+        """`edi client keygen --create`: the client's private key is left in a file."""
+        made = self.operate("client", "keygen", client, "--create", "--out", str(self.folder / f"{client}.jwk"), *flags)
+        self.keys[client] = self.folder / made["private_key"]
+
+    def operate(self, *command):
+        """A command of `edi`, with credentials that reach this process whatever its issuer says."""
         known = json.loads((self.folder / "keys/operator.json").read_text())
         credentials = self.folder / "operator-here.json"
         credentials.write_text(json.dumps({**known, "issuer": self.local}))
         credentials.chmod(0o600)
-        done = subprocess.run([self.program, "client", "create", client, "--json", *flags,
-                               "--credentials", str(credentials), "--server", f"http://127.0.0.1:{self.admin}"],
+        done = subprocess.run([self.program, *command, "--json", "--credentials", str(credentials),
+                               "--server", f"http://127.0.0.1:{self.admin}"],
                               cwd=self.folder, text=True, capture_output=True, timeout=60)
         if done.returncode != 0:
-            raise SystemExit(f"edi client create {client}: {done.stderr}")
-        self.secrets[client] = json.loads(done.stdout)["client_secret"]
+            raise SystemExit(f"edi {' '.join(command)}: {done.stderr}")
+        return json.loads(done.stdout)
 
     def token(self, client, **form):
         """A token, got with nothing but the standard library."""

@@ -43,6 +43,14 @@ CALLERS = [
     rust("get", "oauth2", verifier="src/bin/verify.rs"),
 ]
 
+# Callers that hold a key instead of a secret.
+KEY_CALLERS = [
+    python("authlib_key_get.py", "Authlib", verifier="authlib_verify.py"),
+    node("oauth4webapi_key_get.mjs", "oauth4webapi", verifier="oauth4webapi_verify.mjs"),
+    node("openid_client_key_get.mjs", "openid-client", verifier="jose_verify.mjs"),
+    go("key_get", "golang.org/x/oauth2", "github.com/go-jose/go-jose/v4", verifier="verify/main.go"),
+]
+
 VERIFIERS = [
     python("pyjwt_verify.py", "PyJWT"),
     python("joserfc_verify.py", "joserfc"),

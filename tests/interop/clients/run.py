@@ -26,7 +26,7 @@ import blocks
 import tools
 from issuer import AUDIENCE, ROLE
 from model import start_model
-from programs import CALLERS, VERIFIERS
+from programs import CALLERS, KEY_CALLERS, VERIFIERS
 from spring import SpringModels
 from tokens import start_issuers
 
@@ -135,6 +135,30 @@ def judge_callers(work, report, issuers, model, pool, label):
             report.add("get a token", label(program), case, problem)
 
 
+def judge_key_callers(work, report, issuers, pool, label):
+    verifiers = {program.name: program for program in VERIFIERS}
+
+    def cases(program):
+        def call(issuer, client="key-caller", key=None):
+            return run(work, program, EDI_ISSUER=issuer.url, EDI_CLIENT_ID=client,
+                       EDI_CLIENT_KEY=str(issuer.keys[key or client]))
+        for name, issuer in issuers.items():
+            for again in ("", " again"):  # each run signs anew
+                got = call(issuer)
+                problem = accepted(got) or ("" if is_token(got[1]) else f"no token: {got[1]}")
+                if not problem:
+                    verified = run(work, verifiers[program.verifier], got[1], EDI_ISSUER=issuer.url)
+                    problem = right_claims(issuer.url, "key-caller", verified)
+                yield name + again, problem
+        main = issuers["ES256"]
+        yield "wrong key", refused(call(main, key="churn-key"), r"invalid_client|\b401\b")
+        yield "role not held", refused(call(main, "churn-key"), r"invalid_scope|\b400\b")
+
+    for program, results in zip(KEY_CALLERS, pool.map(lambda program: list(cases(program)), KEY_CALLERS)):
+        for case, problem in results:
+            report.add("get a token with a key", label(program), case, problem)
+
+
 def judge_verifiers(work, report, cases, pool, label, **environment):
     def judge_one(job):
         program, case = job
@@ -207,6 +231,7 @@ def judge(work, report, issuers, cases, pool, label):
     environment = {"EDI_ISSUER": main_issuer.url, "EDI_CLIENT_ID": "fraud-caller", "MODEL_URL": model,
                    "EDI_CLIENT_SECRET": main_issuer.secrets["fraud-caller"]}
     judge_callers(work, report, issuers, model, pool, label)
+    judge_key_callers(work, report, issuers, pool, label)
     judge_httpx(work, report, environment)
     judge_requests_oauthlib(work, report, environment)
     judge_spring(work, report, main_issuer)
@@ -216,7 +241,7 @@ def judge(work, report, issuers, cases, pool, label):
 
 def install(work, report):
     """Installs and builds everything; false if something could not be."""
-    listed = {program.name for program in CALLERS + VERIFIERS}
+    listed = {program.name for program in CALLERS + KEY_CALLERS + VERIFIERS}
     written = blocks.write_all(work)
     for name in sorted(listed ^ written):
         report.add("tools", name, "on the page and in the list", "is only on one side")

@@ -76,6 +76,9 @@ def start_issuers(program, folder):
         before.stop()
         for issuer in (main, rsa, tenant, impostor):
             issuer.start().register("fraud-caller", "--role", ROLE)
+        for issuer in started.values():
+            issuer.keygen("key-caller", "--role", ROLE)
+        main.keygen("churn-key", "--role", "churn")
         main.register("brief", "--role", ROLE, "--lifetime", f"{LIFETIME}s")
         main.register("churn-caller", "--role", "churn")
         main.register("elsewhere", "--role", ROLE, "--audience", ELSEWHERE)
