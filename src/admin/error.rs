@@ -45,6 +45,8 @@ pub enum AdminError {
     Changed,
     /// The body or query is wrong, field by field.
     Invalid(Vec<FieldError>),
+    /// The store's disk has no room for it; in words.
+    Full(String),
     /// Try again later; the flag says whether the change may have happened.
     Unavailable {
         /// Whether the outcome is unknown.
@@ -70,6 +72,9 @@ impl From<StoreError> for AdminError {
 
 impl From<TxError> for AdminError {
     fn from(error: TxError) -> Self {
+        if let TxError::Commit(CommitError::Full(why)) = error {
+            return Self::Full(why);
+        }
         Self::Unavailable {
             unknown: matches!(error, TxError::Commit(CommitError::Unknown(_))),
             reason: error.to_string(),

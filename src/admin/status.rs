@@ -144,6 +144,7 @@ pub async fn show(service: &Service, operator: &Operator) -> Result<Status, Admi
 fn store(service: &Service, figures: Option<&Figures>) -> StoreStatus {
     let (health, problem) = match service.store.health() {
         Health::Writable => ("ok", None),
+        Health::Full(why) => ("full", Some(why)),
         Health::ReadOnly(why) => ("read-only", Some(why)),
         Health::Down(why) => ("down", Some(why)),
     };
@@ -178,6 +179,10 @@ fn attention(service: &Service, figures: Option<&Figures>, now: Timestamp) -> Ve
 }
 
 fn of_store(service: &Service, figures: Option<&Figures>, all: &mut Vec<Attention>) {
+    if let Health::Full(why) = service.store.health() {
+        let folder = service.surroundings.get().and_then(|it| it.folder.as_deref()).unwrap_or("its folder");
+        all.push(Attention::new(why, format!("free some room, edi goes on by itself: `df -h {folder}`")));
+    }
     if let Health::ReadOnly(why) | Health::Down(why) = service.store.health() {
         all.push(Attention::new(
             format!("the store takes no writes: {why}"),

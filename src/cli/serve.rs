@@ -266,8 +266,8 @@ async fn open_store(config: &Config, ambient: &Ambient) -> Result<Arc<dyn Store>
     match config.store.engine {
         Engine::Memory => Ok(Arc::new(MemoryStore::new(clock))),
         Engine::Sled => {
-            let path = config.store.path.clone();
-            let opened = tokio::task::spawn_blocking(move || SledStore::open(&path, clock)).await;
+            let (path, reserve) = (config.store.path.clone(), config.store.reserve);
+            let opened = tokio::task::spawn_blocking(move || SledStore::open_with_reserve(&path, clock, reserve)).await;
             let opened = opened.map_err(anyhow::Error::from)?;
             let store = opened.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
             Ok(Arc::new(store))
@@ -352,7 +352,7 @@ async fn sweep(store: Arc<dyn Store>) {
         loop {
             match store.sweep(SWEPT_AT_ONCE).await {
                 Ok(count) if count == SWEPT_AT_ONCE => tokio::task::yield_now().await,
-                Ok(_) | Err(CommitError::Unavailable(_)) => break,
+                Ok(_) | Err(CommitError::Unavailable(_) | CommitError::Full(_)) => break,
                 Err(error) => {
                     tracing::warn!(target: "edi::store", %error, "sweeping expired records failed");
                     break;

@@ -124,6 +124,8 @@ pub struct Store {
     pub engine: Engine,
     /// The engine's folder; unused in memory.
     pub path: PathBuf,
+    /// Bytes of the disk kept for what takes rights away when it is full.
+    pub reserve: u64,
 }
 
 /// A store engine.

@@ -203,7 +203,8 @@ impl Judge<'_> {
     fn store(&mut self, raw: &RawStore) -> Option<Store> {
         let engine = self.choose("store.engine", &raw.engine, [("sled", Engine::Sled), ("memory", Engine::Memory)]);
         let path = self.path("store.path", &raw.path);
-        Some(Store { engine: engine?, path: path? })
+        let reserve = self.number("store.reserve_mib", raw.reserve_mib, 0..=1024);
+        Some(Store { engine: engine?, path: path?, reserve: reserve? as u64 * 1024 * 1024 })
     }
 
     fn tokens(&mut self, raw: &RawTokens) -> Option<Tokens> {

@@ -54,6 +54,7 @@ section! {
     RawStore {
         engine: String = "sled".into(),
         path: String = "data".into(),
+        reserve_mib: u64 = 16,
     }
 }
 

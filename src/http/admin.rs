@@ -220,6 +220,10 @@ impl From<AdminError> for Problem {
                 let all = Self::new(StatusCode::UNPROCESSABLE_ENTITY).detail("the request has invalid fields");
                 problems.into_iter().fold(all, |all, problem| all.error(problem.field, problem.detail))
             }
+            AdminError::Full(why) => Self::new(StatusCode::SERVICE_UNAVAILABLE)
+                .detail(format!("nothing was changed: {why}"))
+                .because(why)
+                .retry_after(10),
             AdminError::Unavailable { unknown, reason } => Self::new(StatusCode::SERVICE_UNAVAILABLE)
                 .detail(if unknown {
                     "it is unknown whether the change happened: look before you try again"

@@ -141,6 +141,13 @@ fn store(service: &Service, page: &mut Page) {
     let flag = |yes: bool| u8::from(yes);
     let writable = flag(health == Health::Writable);
     page.one("edi_store_writable", Kind::Gauge, "1 while the store takes writes.", writable);
+    let full = flag(matches!(health, Health::Full(_)));
+    page.one(
+        "edi_store_full",
+        Kind::Gauge,
+        "1 while the disk is full: what takes rights away is written, no more.",
+        full,
+    );
     let readable = flag(!matches!(health, Health::Down(_)));
     page.one("edi_store_readable", Kind::Gauge, "1 while the store answers reads.", readable);
     let silence = service.silence();

@@ -51,6 +51,19 @@ impl Measured {
     fn noted<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
         outcome.inspect_err(|_| self.figures.failed_reads.one())
     }
+
+    fn counted(&self, started: Instant, outcome: Result<Revision, CommitError>) -> Result<Revision, CommitError> {
+        self.figures.commits.observe(started.elapsed());
+        match &outcome {
+            Ok(_) => &self.figures.committed,
+            Err(CommitError::Conflict) => &self.figures.conflicts,
+            Err(CommitError::Unknown(_)) => &self.figures.unknown,
+            Err(CommitError::Unavailable(_) | CommitError::Full(_)) => &self.figures.unavailable,
+            Err(CommitError::Invalid(_)) => &self.figures.invalid,
+        }
+        .one();
+        outcome
+    }
 }
 
 #[async_trait]
@@ -66,17 +79,12 @@ impl Store for Measured {
 
     async fn commit(&self, commit: Commit) -> Result<Revision, CommitError> {
         let started = Instant::now();
-        let outcome = self.store.commit(commit).await;
-        self.figures.commits.observe(started.elapsed());
-        match &outcome {
-            Ok(_) => &self.figures.committed,
-            Err(CommitError::Conflict) => &self.figures.conflicts,
-            Err(CommitError::Unknown(_)) => &self.figures.unknown,
-            Err(CommitError::Unavailable(_)) => &self.figures.unavailable,
-            Err(CommitError::Invalid(_)) => &self.figures.invalid,
-        }
-        .one();
-        outcome
+        self.counted(started, self.store.commit(commit).await)
+    }
+
+    async fn commit_urgent(&self, commit: Commit) -> Result<Revision, CommitError> {
+        let started = Instant::now();
+        self.counted(started, self.store.commit_urgent(commit).await)
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Changes>, StoreError> {

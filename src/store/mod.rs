@@ -10,8 +10,9 @@
 //! - A commit is all or nothing and returns once its writes survive a power cut.
 //! - Expiry is a stored instant judged by the clock the backend was opened with: reads hide an expired value, the
 //!   condition "absent" accepts it, "at revision" does not, and only [`Store::sweep`] deletes.
-//! - After a write or sync error the engine takes no writes and never retries a sync: it reopens and checks itself.
-//!   Watches are [`Event::Lost`] then.
+//! - After a write or sync error the engine takes no writes and never retries a sync: once something can be written
+//!   again it reopens and checks itself, and watches are [`Event::Lost`]. Until then reads go on where they can, and
+//!   watches too: who alone writes misses nothing.
 //!
 //! Knows nothing of HTTP, OAuth, or what the values mean.
 
@@ -236,6 +237,9 @@ pub enum CommitError {
     /// The engine takes no writes; nothing was written.
     #[error("the store takes no writes: {0}")]
     Unavailable(String),
+    /// There is no room for this one; nothing was written. [`Store::commit_urgent`] may still pass.
+    #[error("{0}")]
+    Full(String),
     /// The commit breaks a limit; nothing was written.
     #[error("{0}")]
     Invalid(&'static str),
@@ -278,6 +282,9 @@ pub trait Changes: Send {
 pub enum Health {
     /// Reads and writes work.
     Writable,
+    /// The disk is full, in these words. Reads work; [`Store::commit_urgent`] passes as long as the room kept for it
+    /// lasts, and no other write. The engine writes again by itself once there is room.
+    Full(String),
     /// Reads work, writes do not, for this reason; the engine tries to reopen.
     ReadOnly(String),
     /// Nothing works, for this reason; the engine tries to reopen.
@@ -314,6 +321,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes all or nothing; returns once the writes survive a power cut.
     async fn commit(&self, commit: Commit) -> Result<Revision, CommitError>;
+
+    /// The same for what takes rights away (revoking, disabling, deleting): an engine that keeps room for a full disk
+    /// lets it have that.
+    async fn commit_urgent(&self, commit: Commit) -> Result<Revision, CommitError> {
+        self.commit(commit).await
+    }
 
     /// Every durable commit after `after` that touches a key with this prefix. A watch that starts too far back is
     /// [`Event::Lost`] at once.

@@ -68,6 +68,7 @@ pub struct Tx<'s> {
     conditions: BTreeMap<Key, Condition>,
     writes: BTreeMap<Key, Write>,
     seen: Revision,
+    urgent: bool,
 }
 
 impl<'s> Tx<'s> {
@@ -80,6 +81,7 @@ impl<'s> Tx<'s> {
             conditions: BTreeMap::new(),
             writes: BTreeMap::new(),
             seen: Revision::default(),
+            urgent: false,
         }
     }
 
@@ -128,6 +130,11 @@ impl<'s> Tx<'s> {
         self.writes.insert(key.clone(), Write::Delete);
     }
 
+    /// Says that it takes rights away: it may have the room that is kept for that when the disk is full.
+    pub fn takes_rights_away(&mut self) {
+        self.urgent = true;
+    }
+
     /// Commits, and logs what was changed. A transaction without writes commits nothing and answers with the latest
     /// revision it read at; what it read is then no snapshot.
     ///
@@ -139,7 +146,8 @@ impl<'s> Tx<'s> {
         }
         let commit =
             Commit { conditions: self.conditions.into_iter().collect(), writes: self.writes.into_iter().collect() };
-        let revision = self.store.commit(commit).await?;
+        let revision =
+            if self.urgent { self.store.commit_urgent(commit).await? } else { self.store.commit(commit).await? };
         if let Audited(Some(entry)) = audited {
             audit::changed(&entry);
         }

@@ -13,6 +13,7 @@
     reason = "a test that runs as a program: it reports by panics and prints its figures"
 )]
 
+mod full_disk;
 mod program;
 mod world;
 
@@ -32,9 +33,10 @@ fn main() {
     let seed = number("CRASH_SEED").unwrap_or(now);
     rustls::crypto::ring::default_provider().install_default().expect("installed once");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    println!("running 1 test: {rounds} rounds, CRASH_SEED={seed}");
+    println!("running 2 tests: a full disk, and {rounds} rounds, CRASH_SEED={seed}");
+    runtime.block_on(full_disk::run());
     runtime.block_on(run(rounds, seed));
-    println!("1 passed, 0 failed");
+    println!("2 passed, 0 failed");
 }
 
 async fn run(rounds: u64, seed: u64) {

@@ -64,6 +64,18 @@ impl Program {
         program
     }
 
+    /// What the program says on standard error when it does not start on `folder`.
+    pub(crate) fn refused(folder: &Path) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_edi"))
+            .args(["serve", "--listen-public", "127.0.0.1:0", "--listen-admin", "127.0.0.1:0"])
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the program runs");
+        assert!(!output.status.success(), "it started");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     pub(crate) fn address(&self) -> Address {
         self.address.clone()
     }

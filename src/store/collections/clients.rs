@@ -214,6 +214,10 @@ pub async fn write<R>(
         Some(after) => tx.put(&key(&after.client_id), after, None)?,
         None => tx.delete(&key(&client.client_id)),
     }
+    let kept = |id: &SecretId| after.is_some_and(|after| after.secrets.iter().any(|secret| secret.id == *id));
+    if before.is_some_and(|before| before.secrets.iter().any(|secret| !kept(&secret.id))) {
+        tx.takes_rights_away();
+    }
     write_admins(tx, before, after).await?;
     write_chosen_markers(tx, before, after)?;
     secrets::follow(tx, before, after, by.now).await?;

@@ -47,9 +47,11 @@ pub async fn change<R>(
         let mut tx = Tx::new(store);
         let before = tx.get::<Deployment>(&key).await?;
         let after = rule(before.as_ref().map(|(deployment, revision)| (deployment, *revision)))?;
-        match &after {
-            Some(after) => tx.put(&key, after, None)?,
-            None => tx.delete(&key),
+        if let Some(after) = &after {
+            tx.put(&key, after, None)?;
+        } else {
+            tx.delete(&key);
+            tx.takes_rights_away();
         }
         let audited =
             audit::record(&mut tx, ambient, by, differences(before.as_ref().map(|(it, _)| it), after.as_ref()))?;

@@ -98,6 +98,9 @@ pub async fn change<R>(
         if by.target.is_empty() {
             by.target = fresh(&after, before, signs).first().map(Kid::to_string).unwrap_or_default();
         }
+        if !fresh(&after, before, |key| key.revoked_at.is_some()).is_empty() {
+            tx.takes_rights_away();
+        }
         let audited = audit::record(&mut tx, ambient, &by, differences(before, &after))?;
         match tx.commit(audited).await {
             Ok(revision) => return Ok(Some((after, revision))),

@@ -45,6 +45,7 @@ pub async fn put(tx: &mut Tx<'_>, subject: &Subject, mut revocation: Revocation)
         revocation.ends_at = revocation.ends_at.max(before.ends_at);
     }
     tx.put(&key, &revocation, Some(revocation.ends_at))?;
+    tx.takes_rights_away();
     Ok(revocation)
 }
 

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TryRecvError;
@@ -13,7 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::super::changelog::Pace;
 use super::super::{Change, Commit, CommitError, Health, Key, Revision, Write};
 use super::engine::Engine;
-use super::{Shared, open};
+use super::reserve::{self, Reserve};
+use super::{Shared, full, open};
 
 /// How many commits share one sync at most.
 const BATCH: usize = 256;
@@ -22,10 +24,12 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Waits between attempts to reopen.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How often a full disk is looked at for room.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 
 /// What the thread is asked for.
 pub(super) enum Job {
-    Commit { commit: Commit, answer: oneshot::Sender<Result<Revision, CommitError>> },
+    Commit { commit: Commit, urgent: bool, answer: oneshot::Sender<Result<Revision, CommitError>> },
     Sweep { limit: usize, answer: oneshot::Sender<Result<usize, CommitError>> },
     Close { answer: oneshot::Sender<()> },
 }
@@ -69,6 +73,7 @@ struct Applied {
 
 pub(super) struct Committer {
     folder: PathBuf,
+    reserve: Reserve,
     shared: Arc<Shared>,
     engine: Option<Engine>,
     /// The last revision that was answered or served.
@@ -78,9 +83,9 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub(super) fn new(folder: &Path, shared: Arc<Shared>, engine: Engine, lock: File) -> Self {
+    pub(super) fn new(folder: &Path, shared: Arc<Shared>, engine: Engine, reserve: Reserve, lock: File) -> Self {
         let acknowledged = engine.revision();
-        Self { folder: folder.into(), shared, engine: Some(engine), acknowledged, lock }
+        Self { folder: folder.into(), reserve, shared, engine: Some(engine), acknowledged, lock }
     }
 
     /// Starts the thread; it ends with [`Job::Close`] or when nobody can send any more.
@@ -90,7 +95,7 @@ impl Committer {
 
     fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         let closing = loop {
-            let Some(first) = queue.blocking_recv() else { break None };
+            let Some(first) = self.next(&mut queue) else { break None };
             let (batch, close) = gather(first, &mut queue);
             let failed = match catch_unwind(AssertUnwindSafe(|| self.write(batch))) {
                 Ok(outcome) => outcome.err(),
@@ -101,7 +106,7 @@ impl Committer {
             }
             if let Some(why) = failed {
                 tracing::error!(folder = %self.folder.display(), reason = %why, "the store failed; opening it again");
-                match self.reopen(&why, &mut queue) {
+                match self.mend(why, &mut queue) {
                     Reopened::Yes => {}
                     Reopened::Closed(answer) => break answer,
                 }
@@ -110,7 +115,7 @@ impl Committer {
         self.go_down("it is closed");
         queue.close();
         while let Ok(job) = queue.try_recv() {
-            refuse(job, "it is closed");
+            refuse(job, "it is closed", false);
         }
         drop(self.lock);
         self.shared.log.lose(self.acknowledged);
@@ -119,16 +124,50 @@ impl Committer {
         }
     }
 
+    /// Waits for what comes next. While the disk is full it looks out for room on the way.
+    fn next(&self, queue: &mut mpsc::Receiver<Job>) -> Option<Job> {
+        let mut looked = Instant::now();
+        while matches!(self.shared.health(), Health::Full(_)) {
+            match queue.try_recv() {
+                Ok(job) => return Some(job),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => std::thread::sleep(Duration::from_millis(5)),
+            }
+            if looked.elapsed() >= LOOK_FOR_ROOM {
+                looked = Instant::now();
+                self.take_reserve();
+            }
+        }
+        queue.blocking_recv()
+    }
+
+    /// Everything is written again once the reserve is in place.
+    fn take_reserve(&self) {
+        if self.reserve.fits() && self.reserve.build().is_ok() {
+            self.shared.set_health(Health::Writable);
+            tracing::warn!(folder = %self.folder.display(), "there is room on the disk again; everything is written");
+        }
+    }
+
     /// Applies a batch, makes it durable, publishes it and answers. An error means that the engine is not to be
     /// trusted any more; everybody has been answered all the same.
     fn write(&mut self, batch: Vec<Job>) -> Result<(), String> {
+        let is_full = matches!(self.shared.health(), Health::Full(_));
         let Some(engine) = self.engine.as_mut() else { return Err("the engine is down".into()) };
         let now = self.shared.clock.now();
         let mut applied: Vec<Applied> = Vec::with_capacity(batch.len());
         let mut failed: Option<String> = None;
         for job in batch {
             let (answer, writes) = match job {
-                Job::Commit { commit, answer } => {
+                Job::Commit { urgent: false, answer, .. } if is_full => {
+                    drop(answer.send(Err(CommitError::Full(full(&self.reserve)))));
+                    continue;
+                }
+                Job::Sweep { answer, .. } if is_full => {
+                    drop(answer.send(Err(CommitError::Full(full(&self.reserve)))));
+                    continue;
+                }
+                Job::Commit { commit, answer, .. } => {
                     let judged = if failed.is_some() { Ok(()) } else { engine.judge(&commit, now) };
                     (Answer::Commit(answer), judged.map(|()| commit.writes))
                 }
@@ -170,8 +209,12 @@ impl Committer {
 
     fn make_durable(&mut self) -> std::io::Result<()> {
         #[cfg(test)]
-        if self.shared.fail_syncs.load(std::sync::atomic::Ordering::SeqCst) {
+        if self.shared.fail_syncs.load(Ordering::SeqCst) {
             return Err(std::io::Error::other("as the test asked"));
+        }
+        #[cfg(test)]
+        if self.reserve.disk_is_full() {
+            return Err(std::io::ErrorKind::StorageFull.into());
         }
         self.engine.as_mut().map_or(Ok(()), Engine::make_durable)
     }
@@ -194,30 +237,47 @@ impl Committer {
     fn go_down(&mut self, why: &str) {
         self.shared.set_health(Health::Down(why.into()));
         self.shared.log.set_pace(Pace::Silent);
-        self.shared.set_view(None);
-        // sled writes what it still holds when its last handle goes, and it may panic on the way.
-        let engine = self.engine.take();
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(engine)));
+        self.close_engine();
     }
 
-    fn reopen(&mut self, why: &str, queue: &mut mpsc::Receiver<Job>) -> Reopened {
-        if let Some(engine) = &self.engine {
-            engine.distrust_cache();
-        }
-        self.go_down(why);
+    /// Brings the engine back after a fault. Reads go on from what is there until something can be written again: only
+    /// then is the database closed and opened anew, with every check.
+    fn mend(&mut self, why: String, queue: &mut mpsc::Receiver<Job>) -> Reopened {
+        let is_full = self.reserve.disk_is_full() || says_no_room(&why);
+        let why = if is_full {
+            // From here on its room is for what takes rights away.
+            if let Err(error) = self.reserve.release() {
+                tracing::error!(%error, "the room kept for a full disk cannot be given up");
+            }
+            full(&self.reserve)
+        } else {
+            why
+        };
+        self.shared.set_health(if is_full { Health::Full(why.clone()) } else { Health::ReadOnly(why.clone()) });
         let mut wait = FIRST_WAIT;
         loop {
-            if let Some(closed) = refuse_for(wait, why, queue) {
+            if let Some(closed) = refuse_for(wait, &why, is_full, queue) {
                 return closed;
             }
-            match open::open(&self.folder, self.acknowledged) {
-                Ok(engine) => {
-                    self.acknowledged = engine.revision();
-                    self.shared.set_view(Some(engine.view()));
-                    self.shared.set_health(Health::Writable);
-                    // Last: who hears of it scans and watches again at once.
-                    self.shared.log.lose(engine.revision());
-                    self.engine = Some(engine);
+            let ready = if is_full {
+                self.reserve.can_reopen()
+            } else {
+                reserve::is_writable(&self.folder)
+                    .inspect_err(|error| tracing::error!(%error, "the store's folder takes no writes yet"))
+                    .is_ok()
+            };
+            if !ready {
+                wait = (wait * 2).min(LONGEST_WAIT);
+                continue;
+            }
+            match self.reopen() {
+                Ok(()) if is_full && !(self.reserve.fits() && self.reserve.build().is_ok()) => {
+                    self.announce(Health::Full(why));
+                    tracing::warn!(folder = %self.folder.display(), "the store is open again; its disk is full");
+                    return Reopened::Yes;
+                }
+                Ok(()) => {
+                    self.announce(Health::Writable);
                     tracing::warn!(folder = %self.folder.display(), "the store is open again");
                     return Reopened::Yes;
                 }
@@ -225,13 +285,49 @@ impl Committer {
                     let lasting = !error.may_pass();
                     let error = error.to_string();
                     tracing::error!(reason = %error, lasting, "the store does not open again");
-                    self.shared.set_health(Health::Down(error.clone()));
+                    self.go_down(&error);
                     // What lost acknowledged commits is not served, however long we wait.
                     wait = if lasting { Duration::MAX } else { (wait * 2).min(LONGEST_WAIT) };
                 }
             }
         }
     }
+
+    fn reopen(&mut self) -> Result<(), open::OpenError> {
+        if let Some(engine) = &self.engine {
+            engine.distrust_cache();
+        }
+        self.shared.is_opening.store(true, Ordering::SeqCst);
+        self.close_engine();
+        let opened = open::open(&self.folder, self.acknowledged);
+        if let Ok(engine) = &opened {
+            self.acknowledged = engine.revision();
+            self.shared.set_view(Some(engine.view()));
+        }
+        self.shared.is_opening.store(false, Ordering::SeqCst);
+        self.engine = Some(opened?);
+        Ok(())
+    }
+
+    /// The watches last: who hears that it missed something scans and watches again at once.
+    fn announce(&self, health: Health) {
+        self.shared.set_health(health);
+        self.shared.log.lose(self.acknowledged);
+    }
+
+    fn close_engine(&mut self) {
+        self.shared.set_view(None);
+        // sled writes what it still holds when its last handle goes, and it may panic on the way.
+        let engine = self.engine.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(engine)));
+    }
+}
+
+/// What sled makes of a full disk is text by the time it gets here.
+fn says_no_room(why: &str) -> bool {
+    ["No space left on device", "StorageFull", "Disk quota exceeded", "no storage space"]
+        .iter()
+        .any(|said| why.contains(said))
 }
 
 enum Reopened {
@@ -255,8 +351,8 @@ fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> (Vec<Job>, Option<ones
     (batch, None)
 }
 
-fn refuse(job: Job, why: &str) {
-    let error = CommitError::Unavailable(why.into());
+fn refuse(job: Job, why: &str, is_full: bool) {
+    let error = if is_full { CommitError::Full(why.into()) } else { CommitError::Unavailable(why.into()) };
     match job {
         Job::Commit { answer, .. } => drop(answer.send(Err(error))),
         Job::Sweep { answer, .. } => drop(answer.send(Err(error))),
@@ -265,12 +361,12 @@ fn refuse(job: Job, why: &str) {
 }
 
 /// Refuses whatever comes for so long. Answers when the store is to be closed.
-fn refuse_for(wait: Duration, why: &str, queue: &mut mpsc::Receiver<Job>) -> Option<Reopened> {
+fn refuse_for(wait: Duration, why: &str, is_full: bool, queue: &mut mpsc::Receiver<Job>) -> Option<Reopened> {
     let started = Instant::now();
     loop {
         match queue.try_recv() {
             Ok(Job::Close { answer }) => return Some(Reopened::Closed(Some(answer))),
-            Ok(job) => refuse(job, why),
+            Ok(job) => refuse(job, why, is_full),
             Err(TryRecvError::Disconnected) => return Some(Reopened::Closed(None)),
             Err(TryRecvError::Empty) if started.elapsed() >= wait => return None,
             Err(TryRecvError::Empty) => std::thread::sleep(Duration::from_millis(10)),

@@ -191,7 +191,10 @@ impl Engine {
 
     /// Returns once everything applied survives a power cut, and is recorded as acknowledged.
     pub(super) fn make_durable(&mut self) -> io::Result<()> {
-        self.db.flush().map_err(io::Error::other)?;
+        self.db.flush().map_err(|error| match error {
+            sled::Error::Io(error) => error,
+            other => io::Error::other(other),
+        })?;
         self.file.sync_data()?;
         self.acknowledged.record(self.revision())
     }

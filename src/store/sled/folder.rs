@@ -14,6 +14,11 @@ pub(super) const NEW_DATA: &str = "data.new";
 pub(super) const ACKNOWLEDGED: &str = "acknowledged";
 /// The same of a store that is being restored; it becomes [`ACKNOWLEDGED`] once the database has its name.
 pub(super) const NEW_ACKNOWLEDGED: &str = "acknowledged.new";
+/// Room kept for a full disk.
+pub(super) const RESERVE: &str = "reserve";
+pub(super) const NEW_RESERVE: &str = "reserve.new";
+/// Written and removed to see whether anything can be.
+pub(super) const PROBE: &str = "probe";
 const LOCK: &str = "lock";
 /// What a freshly formatted volume holds.
 const HARMLESS: &str = "lost+found";
@@ -49,7 +54,7 @@ fn refuse_foreign(folder: &Path) -> Result<(), OpenError> {
         let item = item.map_err(io)?;
         match item.file_name().to_str() {
             Some(DATA | NEW_DATA | ACKNOWLEDGED | NEW_ACKNOWLEDGED | LOCK) => return Ok(()),
-            Some(HARMLESS) => {}
+            Some(HARMLESS | RESERVE | NEW_RESERVE | PROBE) => {}
             _ => foreign = Some(item.path()),
         }
     }

@@ -10,6 +10,7 @@
 //! <folder>/lock          held while a process uses the store
 //! <folder>/acknowledged  the last revision that was answered
 //! <folder>/data/         sled's files
+//! <folder>/reserve       room for what takes rights away when the disk is full
 //! ```
 //! No sled type leaves this module.
 
@@ -19,9 +20,11 @@ mod engine;
 mod entry;
 mod folder;
 mod open;
+mod reserve;
 mod restore;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -32,6 +35,7 @@ use tokio::time::{Instant, timeout_at};
 use self::committer::{Committer, Job};
 use self::engine::View;
 pub use self::open::OpenError;
+use self::reserve::Reserve;
 pub use self::restore::RestoreError;
 use super::backup::{BackupError, Entry};
 use super::changelog::ChangeLog;
@@ -42,6 +46,8 @@ use crate::ambient::Clock;
 
 /// How long a caller waits for its commit before the outcome counts as unknown.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a reader waits for a database that is being opened again.
+const READERS_PATIENCE: Duration = Duration::from_secs(3);
 /// How many commits may wait for the committer.
 const QUEUE: usize = 1024;
 
@@ -60,8 +66,13 @@ struct Shared {
     view: RwLock<Option<View>>,
     health: Mutex<Health>,
     log: Arc<ChangeLog>,
+    /// Set while the database is closed only to be opened again.
+    is_opening: AtomicBool,
     #[cfg(test)]
     fail_syncs: std::sync::atomic::AtomicBool,
+    /// Stands in for a full disk.
+    #[cfg(test)]
+    pretend_full: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Shared {
@@ -80,7 +91,7 @@ impl Shared {
     fn down(&self) -> StoreError {
         StoreError::Unavailable(match self.health() {
             Health::Down(why) | Health::ReadOnly(why) => why,
-            Health::Writable => "it is starting".into(),
+            Health::Writable | Health::Full(_) => "it is opening".into(),
         })
     }
 }
@@ -92,18 +103,41 @@ impl SledStore {
     /// # Errors
     /// [`OpenError`] says what is wrong and what to do about it. Nothing is ever reset or repaired silently.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::open_with_reserve(path, clock, 0)
+    }
+
+    /// The same with so many bytes of the disk kept for [`Store::commit_urgent`]; fewer on a small disk. A store whose
+    /// disk is full opens too, and is [`Health::Full`].
+    ///
+    /// # Errors
+    /// As [`SledStore::open`].
+    pub fn open_with_reserve(path: &Path, clock: Arc<dyn Clock>, bytes: u64) -> Result<Self, OpenError> {
         let lock = folder::claim(path)?;
-        let engine = open::open(path, Revision::default())?;
+        let reserve = Reserve::new(path, bytes);
+        let engine = match open::open(path, Revision::default()) {
+            Err(error) if error.is_full() && reserve.release().unwrap_or(false) => {
+                open::open(path, Revision::default())?
+            }
+            opened => opened?,
+        };
+        let health = match reserve.build() {
+            Ok(()) => Health::Writable,
+            Err(error) if reserve::says_full(&error) => Health::Full(full(&reserve)),
+            Err(error) => return Err(OpenError::io(path, "keeping room for a full disk", error)),
+        };
         let shared = Arc::new(Shared {
             clock,
-            health: Mutex::new(Health::Writable),
+            health: Mutex::new(health),
             log: ChangeLog::new(engine.revision()),
             view: RwLock::new(Some(engine.view())),
+            is_opening: AtomicBool::new(false),
             #[cfg(test)]
             fail_syncs: std::sync::atomic::AtomicBool::new(false),
+            #[cfg(test)]
+            pretend_full: Arc::clone(&reserve.pretend_full),
         });
         let (jobs, queue) = mpsc::channel(QUEUE);
-        Committer::new(path, Arc::clone(&shared), engine, lock)
+        Committer::new(path, Arc::clone(&shared), engine, reserve, lock)
             .start(queue)
             .map_err(|source| OpenError::io(path, "starting the writing thread", source))?;
         Ok(Self { folder: path.to_owned(), shared, jobs })
@@ -127,6 +161,14 @@ impl SledStore {
         &self,
         read: impl FnOnce(&View, &dyn Clock) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        // An opening after a fault is over in a moment; whoever reads in it need not hear of it.
+        let until = Instant::now() + READERS_PATIENCE;
+        while !matches!(self.shared.health(), Health::Down(_))
+            && self.shared.is_opening.load(Ordering::SeqCst)
+            && Instant::now() < until
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let shared = Arc::clone(&self.shared);
         let reading = tokio::task::spawn_blocking(move || {
             let guard = shared.view.read().unwrap_or_else(PoisonError::into_inner);
@@ -138,10 +180,13 @@ impl SledStore {
 
     async fn submit<T>(
         &self,
+        urgent: bool,
         job: impl FnOnce(oneshot::Sender<Result<T, CommitError>>) -> Job,
     ) -> Result<T, CommitError> {
         match self.shared.health() {
             Health::Writable => {}
+            Health::Full(_) if urgent => {}
+            Health::Full(why) => return Err(CommitError::Full(why)),
             Health::ReadOnly(why) | Health::Down(why) => return Err(CommitError::Unavailable(why)),
         }
         let until = Instant::now() + PATIENCE;
@@ -173,18 +218,23 @@ impl Store for SledStore {
 
     async fn commit(&self, commit: Commit) -> Result<Revision, CommitError> {
         commit.check()?;
-        self.submit(|answer| Job::Commit { commit, answer }).await
+        self.submit(false, |answer| Job::Commit { commit, urgent: false, answer }).await
+    }
+
+    async fn commit_urgent(&self, commit: Commit) -> Result<Revision, CommitError> {
+        commit.check()?;
+        self.submit(true, |answer| Job::Commit { commit, urgent: true, answer }).await
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Changes>, StoreError> {
         match self.shared.health() {
             Health::Down(why) => Err(StoreError::Unavailable(why)),
-            Health::Writable | Health::ReadOnly(_) => Ok(self.shared.log.watch(prefix, after)),
+            Health::Writable | Health::Full(_) | Health::ReadOnly(_) => Ok(self.shared.log.watch(prefix, after)),
         }
     }
 
     async fn sweep(&self, limit: usize) -> Result<usize, CommitError> {
-        self.submit(|answer| Job::Sweep { limit: limit.min(MAX_COMMIT_ENTRIES), answer }).await
+        self.submit(false, |answer| Job::Sweep { limit: limit.min(MAX_COMMIT_ENTRIES), answer }).await
     }
 
     async fn figures(&self) -> Result<Figures, StoreError> {
@@ -203,6 +253,14 @@ impl Store for SledStore {
             let _ = answered.await;
         }
     }
+}
+
+/// What is said of a full disk.
+fn full(reserve: &Reserve) -> String {
+    format!(
+        "the disk is full: only what takes rights away is written until {} are free; tokens and decisions go on",
+        reserve.wanted()
+    )
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::acknowledged::Acknowledged;
 use super::engine::Engine;
 use super::entry::{self, DATA, EXPIRY, FORMAT, FORMAT_KEY, META_KEY, Meta};
 use super::folder::{self, ACKNOWLEDGED, NEW_ACKNOWLEDGED, NEW_DATA};
+use super::reserve::{Reserve, says_full};
 
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +48,7 @@ pub enum OpenError {
         what: String,
     },
     /// The file system refused something.
-    #[error("cannot open the store in {}: {what}: {source}", folder.display())]
+    #[error("cannot open the store in {}: {what}: {source}{}", folder.display(), Self::next(source))]
     Io {
         /// The store's folder.
         folder: PathBuf,
@@ -65,6 +66,23 @@ impl OpenError {
 
     fn damaged(folder: &Path, what: impl Into<String>) -> Self {
         Self::Damaged { folder: folder.into(), what: what.into() }
+    }
+
+    /// Whether there was no room on the disk.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if says_full(source))
+    }
+
+    /// What to do about what the system refused.
+    fn next(source: &io::Error) -> &'static str {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room on its disk and start again",
+            io::ErrorKind::ReadOnlyFilesystem => "; mount its disk for writing and start again",
+            io::ErrorKind::PermissionDenied => {
+                "; let the user that edi runs as write there (chown), or name another folder with store.path"
+            }
+            _ => "; mend its disk, or move the store to another one with store.path",
+        }
     }
 
     /// Whether trying again later may help.
@@ -208,6 +226,9 @@ pub(super) fn open_sled(folder: &Path, data: &Path) -> Result<sled::Db, OpenErro
                 std::thread::sleep(Duration::from_millis(50));
             }
             Ok(Err(error)) => return Err(from_sled(folder, error)),
+            Err(_) if Reserve::new(folder, 0).disk_is_full() => {
+                return Err(OpenError::io(folder, "the database", io::ErrorKind::StorageFull.into()));
+            }
             Err(_) => return Err(OpenError::damaged(folder, "its database does not open")),
         }
     }

@@ -326,8 +326,8 @@ async fn after_a_failed_sync_nothing_is_acknowledged_until_a_checked_reopening()
     store.shared.fail_syncs.store(false, Ordering::SeqCst);
     let refused = store.commit(writes([put("a/2", b"")])).await;
     assert!(matches!(refused, Err(CommitError::Unavailable(_))), "{refused:?}");
-    assert!(matches!(store.health(), Health::Down(_)));
-    assert!(matches!(store.get(&key("a/1")).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(store.health(), Health::ReadOnly(_)));
+    assert!(store.get(&key("a/1")).await.unwrap().value.is_some(), "reads go on");
     let lost = loop {
         match tokio::time::timeout(Duration::from_secs(20), watch.next()).await.unwrap() {
             Event::UpTo(_) => {}
@@ -341,6 +341,113 @@ async fn after_a_failed_sync_nothing_is_acknowledged_until_a_checked_reopening()
     store.commit(writes([put("a/2", b"")])).await.unwrap();
     store.close().await;
     at(folder.path()).unwrap().close().await;
+}
+
+const RESERVE: u64 = 1024 * 1024;
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..800 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within 8 s: {what}");
+}
+
+#[tokio::test]
+async fn on_a_full_disk_only_what_takes_rights_away_is_written_and_reads_and_watches_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SledStore::open_with_reserve(folder.path(), clock(), RESERVE).unwrap();
+    let reserve = folder.path().join("reserve");
+    assert_eq!(reserve.metadata().unwrap().len(), RESERVE);
+    let before = store.commit(writes([put("a/1", b"1")])).await.unwrap();
+    store.shared.pretend_full.store(true, Ordering::SeqCst);
+    let failed = store.commit(writes([put("a/2", b"2")])).await;
+    assert!(matches!(failed, Err(CommitError::Unknown(_))), "{failed:?}");
+    assert!(store.get(&key("a/1")).await.unwrap().value.is_some());
+    until("open again", || {
+        folder.path().exists() && !reserve.exists() && !store.shared.is_opening.load(Ordering::SeqCst)
+    })
+    .await;
+    let mut watch = store.watch("r/", before).await.unwrap();
+    let mut written = None;
+    for _ in 0..500 {
+        match store.commit_urgent(writes([put("r/1", b"revoked")])).await {
+            Ok(revision) => {
+                written = Some(revision);
+                break;
+            }
+            Err(CommitError::Full(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    let written = written.expect("the reserve lets it through");
+    for refused in [store.commit(writes([put("a/3", b"3")])).await.err(), store.sweep(10).await.err()] {
+        let told =
+            matches!(&refused, Some(CommitError::Full(why)) if why.contains("disk is full") && why.contains("2 MiB"));
+        assert!(told, "{refused:?}");
+    }
+    assert!(matches!(store.health(), Health::Full(_)));
+    assert_eq!(store.get(&key("r/1")).await.unwrap().value.unwrap().revision, written);
+    let mut heard = watch.next().await;
+    if heard == Event::Lost {
+        watch = store.watch("r/", store.get(&key("a/1")).await.unwrap().at).await.unwrap();
+        heard = watch.next().await;
+    }
+    assert!(!matches!(heard, Event::Lost), "{heard:?}");
+    store.shared.pretend_full.store(false, Ordering::SeqCst);
+    until("writable", || store.health() == Health::Writable).await;
+    assert_eq!(reserve.metadata().unwrap().len(), RESERVE, "kept anew");
+    store.commit(writes([put("a/3", b"3")])).await.unwrap();
+    store.close().await;
+    let store = at(folder.path()).unwrap();
+    for name in ["a/1", "r/1", "a/3"] {
+        assert!(store.get(&key(name)).await.unwrap().value.is_some(), "{name}");
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn without_a_reserve_a_full_disk_is_readable_and_mends_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = at(folder.path()).unwrap();
+    store.commit(writes([put("a/1", b"1")])).await.unwrap();
+    store.shared.pretend_full.store(true, Ordering::SeqCst);
+    assert!(store.commit(writes([put("a/2", b"2")])).await.is_err());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(matches!(store.health(), Health::Full(_)));
+    assert!(matches!(store.commit_urgent(writes([put("r/1", b"")])).await, Err(CommitError::Full(_))));
+    assert!(store.get(&key("a/1")).await.unwrap().value.is_some());
+    let mut watch = store.watch("a/", store.get(&key("a/1")).await.unwrap().at).await.unwrap();
+    let beat = tokio::time::timeout(Duration::from_secs(1), watch.next()).await.unwrap();
+    assert!(matches!(beat, Event::UpTo(_)), "nothing can have been missed: {beat:?}");
+    store.shared.pretend_full.store(false, Ordering::SeqCst);
+    until("writable", || store.health() == Health::Writable).await;
+    store.commit(writes([put("a/2", b"2")])).await.unwrap();
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_folder_that_takes_no_writes_leaves_reads_and_watches_alone_until_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = at(folder.path()).unwrap();
+    let before = store.commit(writes([put("a/1", b"1")])).await.unwrap();
+    // What is written to see whether anything can be has no place to go.
+    std::fs::create_dir(folder.path().join("probe")).unwrap();
+    store.shared.fail_syncs.store(true, Ordering::SeqCst);
+    assert!(matches!(store.commit(writes([put("a/2", b"2")])).await, Err(CommitError::Unknown(_))));
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(matches!(store.health(), Health::ReadOnly(why) if why.contains("as the test asked")));
+    assert_eq!(store.get(&key("a/1")).await.unwrap().value.unwrap().revision, before);
+    let mut watch = store.watch("a/", before).await.unwrap();
+    let beat = tokio::time::timeout(Duration::from_secs(1), watch.next()).await.unwrap();
+    assert_eq!(beat, Event::UpTo(before));
+    store.shared.fail_syncs.store(false, Ordering::SeqCst);
+    std::fs::remove_dir(folder.path().join("probe")).unwrap();
+    until("writable", || store.health() == Health::Writable).await;
+    assert_eq!(watch.next().await, Event::Lost);
+    store.close().await;
 }
 
 #[tokio::test]
