@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::ambient::Ambient;
 use crate::keys::KeyError;
 use crate::keys::master::{MasterKey, MasterKeyError};
+use crate::keys::masters;
 use crate::keys::private_file::{self, PrivateFileError, Staged};
 use crate::keys::secrets::{self, SecretKeys};
 use crate::model::algorithm::Algorithm;
@@ -76,8 +77,9 @@ pub enum InstallError {
     MasterKeyMissing(PathBuf),
     /// The master key is another one.
     #[error(
-        "{} is not the master key that sealed this store (it has the id {found}, the store needs {wanted}); put the \
-         right one there, or point store.path to the store that belongs to it. Nothing was changed", file.display()
+        "{} is not the master key that sealed this store (it has the id {found}, the store needs {wanted}{}); put the \
+         right one there, or point store.path to the store that belongs to it. Nothing was changed", file.display(),
+        earlier.as_ref().map_or_else(String::new, |file| format!(", which is in {}", file.display()))
     )]
     WrongMasterKey {
         /// The file.
@@ -86,6 +88,8 @@ pub enum InstallError {
         found: String,
         /// The id wanted.
         wanted: String,
+        /// Where that one was kept by an earlier change of the master key.
+        earlier: Option<PathBuf>,
     },
     /// A key could not be made.
     #[error(transparent)]
@@ -127,30 +131,42 @@ pub async fn prepare(
     }
 }
 
-fn resume(found: &Installation, plan: &Plan) -> Result<MasterKey, InstallError> {
-    let staged_key = Staged::leftover(&plan.master_key_file);
-    if !plan.master_key_file.exists()
-        && let Some(staged) = staged_key
-    {
-        if MasterKey::load(staged.waiting_at())?.id().to_string() == found.master_key_id {
-            staged.publish()?;
-        } else {
-            staged.discard()?;
-        }
-    } else if let Some(staged) = staged_key {
-        staged.discard()?;
-    }
-    if !plan.master_key_file.exists() {
-        return Err(InstallError::MasterKeyMissing(plan.master_key_file.clone()));
-    }
-    let master = MasterKey::load(&plan.master_key_file)?;
-    if master.id().to_string() != found.master_key_id {
-        return Err(InstallError::WrongMasterKey {
-            file: plan.master_key_file.clone(),
-            found: master.id().to_string(),
-            wanted: found.master_key_id.clone(),
+/// The master key that the store names: in its place, or where a change of it was cut short, which is finished.
+///
+/// # Errors
+/// When it is not there, or another one is; nothing is changed then.
+pub fn master_key(found: &Installation, file: &Path) -> Result<MasterKey, InstallError> {
+    let wanted = found.master_key_id.clone();
+    let here = if file.exists() { Some(MasterKey::load(file)?.id().to_string()) } else { None };
+    let Some((path, master)) = masters::find(file, &wanted) else {
+        let earlier = masters::earlier(file, &wanted);
+        return Err(match here {
+            None => InstallError::MasterKeyMissing(file.into()),
+            Some(found) => InstallError::WrongMasterKey { file: file.into(), found, wanted, earlier },
         });
+    };
+    if path != file {
+        match masters::take_place(file, &path) {
+            Ok(_) => {
+                tracing::info!(target: "edi::keys", file = %file.display(), "a change of the master key is finished");
+            }
+            // Files from a Kubernetes Secret cannot be renamed; the key is good where it is.
+            Err(error) => tracing::warn!(
+                target: "edi::keys", %error, used = %path.display(),
+                "the store needs this master key: give it the place of the old one"
+            ),
+        }
+    } else if let Some(leftover) = Staged::leftover(file) {
+        // A key that the store does not name is worth nothing; one that cannot be removed does no harm either.
+        if let Err(error) = leftover.discard() {
+            tracing::warn!(target: "edi::keys", %error, "a master key that was never used stays");
+        }
     }
+    Ok(master)
+}
+
+fn resume(found: &Installation, plan: &Plan) -> Result<MasterKey, InstallError> {
+    let master = master_key(found, &plan.master_key_file)?;
     if let Some(staged) = Staged::leftover(&plan.operator_file) {
         let belongs = private_file::read(staged.waiting_at())
             .ok()
@@ -268,7 +284,7 @@ pub async fn add_missing_rings(
     let there: BTreeSet<Algorithm> = keyrings::all(store).await?.iter().map(|ring| ring.algorithm).collect();
     for algorithm in plan.algorithms.iter().filter(|algorithm| !there.contains(algorithm)) {
         let ring = new_ring(ambient, master, *algorithm, plan.max_ttl, ambient.now()).await?;
-        keyrings::add(store, ambient, &ring).await?;
+        keyrings::add(store, ambient, &ring, &master.id().to_string()).await?;
     }
     Ok(())
 }

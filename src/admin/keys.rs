@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::access::Operator;
 use super::error::AdminError;
 use super::fields::{Fields, parsed};
+use super::key_impact::{self, Impact};
 use super::page::{Page, PageRequest};
 use crate::model::algorithm::Algorithm;
 use crate::model::id::Kid;
@@ -32,6 +33,9 @@ pub struct KeyView {
     unpublished_at: Option<Timestamp>,
     #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
     revoked_at: Option<Timestamp>,
+    /// Imported for verification alone: it never signs here.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    verifies_only: bool,
     jwk: Value,
 }
 
@@ -93,8 +97,12 @@ pub fn list(
 /// [`AdminError`].
 pub fn show(service: &Service, operator: &Operator, kid: &str) -> Result<KeyView, AdminError> {
     operator.demand_read(AdminScope::Keys)?;
-    let found = views(service).into_iter().find(|key| key.kid.as_str() == kid);
-    found.ok_or_else(|| AdminError::NotFound("there is no key with this id".into()))
+    view(service, kid).ok_or_else(|| AdminError::NotFound("there is no key with this id".into()))
+}
+
+/// The key with this id.
+pub(super) fn view(service: &Service, kid: &str) -> Option<KeyView> {
+    views(service).into_iter().find(|key| key.kid.as_str() == kid)
 }
 
 /// All keys.
@@ -116,6 +124,7 @@ fn ring_views(ring: &Ring, now: Timestamp) -> impl Iterator<Item = KeyView> + '_
         stops_at: ring.stops_at(key),
         unpublished_at: ring.retires_at(&key.kid),
         revoked_at: key.revoked_at,
+        verifies_only: key.trusted_until.is_some(),
         jwk: key.public.clone(),
     })
 }
@@ -167,9 +176,14 @@ pub struct EmergencyView {
     /// Until when verifiers that do not ask edi may believe tokens of the revoked keys.
     #[serde(with = "time::rfc3339")]
     believed_offline_until: Timestamp,
+    /// Whom it concerns.
+    impact: Impact,
+    /// Nothing was changed: this is what would have happened. `added` then holds stand-ins.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
 }
 
-/// Revokes a key: out of the JWKS and its tokens inactive at once.
+/// Revokes a key: out of the JWKS and its tokens inactive at once. With `dry_run` it only says what would happen.
 ///
 /// # Errors
 /// [`AdminError`].
@@ -183,15 +197,25 @@ pub async fn revoke(
     let unknown = || AdminError::NotFound("there is no key with this id".into());
     let kid = Kid::parse(kid).map_err(|_| unknown())?;
     let mut fields = Fields::parse(if body.is_empty() { b"{}" } else { body })?;
-    let all = fields.read("all", |value| value.as_bool().ok_or_else(|| "expected true or false".to_owned())).flatten();
+    let yes = |value: &Value| value.as_bool().ok_or_else(|| "expected true or false".to_owned());
+    let all = fields.read("all", yes).flatten().unwrap_or(false);
+    let dry_run = fields.read("dry_run", yes).flatten().unwrap_or(false);
     fields.finish()?;
-    let reach = if all.unwrap_or(false) { Reach::KeyAndPending } else { Reach::Key };
+    let reach = if all { Reach::KeyAndPending } else { Reach::Key };
     let believed = service.now().plus(service.longest_lifetime());
-    let (emergency, revision) = rotation::revoke(service, &kid, reach, &operator.by(service, kid.as_str())).await?;
-    service.settled(revision).await?;
+    let (rehearsed, _) = rotation::rehearse_revocation(service, &kid, reach)?;
+    let impact = key_impact::of(service, &kid).await?;
+    let emergency = if dry_run {
+        rehearsed
+    } else {
+        let by = operator.by(service, kid.as_str());
+        let (emergency, revision) = rotation::revoke(service, &kid, reach, &by).await?;
+        service.settled(revision).await?;
+        emergency
+    };
     let Emergency { revoked, promoted, published_for, added } = emergency;
     let published_for = published_for.map(|length| length.as_secs());
-    Ok(EmergencyView { revoked, promoted, published_for, added, believed_offline_until: believed })
+    Ok(EmergencyView { revoked, promoted, published_for, added, believed_offline_until: believed, impact, dry_run })
 }
 
 impl From<RotationError> for AdminError {
@@ -201,9 +225,13 @@ impl From<RotationError> for AdminError {
             RotationError::Revoke(RevokeRefusal::UnknownKey(_)) => {
                 Self::NotFound("there is no key with this id".into())
             }
-            RotationError::NoRing | RotationError::Rotate(_) | RotationError::Revoke(_) => {
-                Self::Conflict(error.to_string().into())
-            }
+            RotationError::Schedule(problem) => Self::field("lifetime", problem.to_string()),
+            RotationError::NoRing
+            | RotationError::Rotate(_)
+            | RotationError::Revoke(_)
+            | RotationError::Adopt(_)
+            | RotationError::SameKey(_)
+            | RotationError::NotConfigured(_) => Self::Conflict(error.to_string().into()),
             RotationError::Keys(error) => Self::Unavailable { unknown: false, reason: error.to_string() },
         }
     }

@@ -1,5 +1,7 @@
 //! How edi is doing, on one page.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::access::Operator;
@@ -8,13 +10,16 @@ use super::keys::{KeyView, views};
 use crate::model::id::Kid;
 use crate::model::keyring::{KeyState, Transition};
 use crate::model::scope::AdminScope;
-use crate::model::time::{self, Timestamp};
+use crate::model::time::{self, Timestamp, span};
 use crate::oauth::pulse::Lately;
 use crate::oauth::service::Service;
 use crate::store::{Figures, Health};
 
 /// Less room than this on the store's disk wants attention, in bytes.
 const LITTLE_ROOM: u64 = 256 * 1024 * 1024;
+
+/// For how long a jump of the clock is told.
+const JUMP_TOLD: Duration = Duration::from_hours(24);
 
 /// The page.
 #[derive(Debug, Serialize)]
@@ -47,6 +52,7 @@ pub struct Status {
     token_requests_refused: u64,
     /// The last minute of this process.
     lately: Lately,
+    clock: ClockStatus,
     attention: Vec<Attention>,
 }
 
@@ -55,6 +61,17 @@ struct Listeners {
     public: String,
     admin: String,
     tls: &'static str,
+}
+
+/// Jumps of the machine's clock since this process started.
+#[derive(Debug, Serialize)]
+struct ClockStatus {
+    jumps: u64,
+    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    last_jump_at: Option<Timestamp>,
+    /// Negative: backward.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_jump_ms: Option<i64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -108,6 +125,15 @@ impl Attention {
     }
 }
 
+fn clock(service: &Service) -> ClockStatus {
+    let last = service.clock.last();
+    ClockStatus {
+        jumps: service.clock.jumps(),
+        last_jump_at: last.map(|jump| jump.at),
+        last_jump_ms: last.map(|jump| jump.by_millis),
+    }
+}
+
 /// The page as of now.
 ///
 /// # Errors
@@ -137,6 +163,7 @@ pub async fn show(service: &Service, operator: &Operator) -> Result<Status, Admi
         tokens_issued: service.pulse.issued(),
         token_requests_refused: service.pulse.refused(),
         lately: service.pulse.lately(tokio::time::Instant::now()),
+        clock: clock(service),
         attention: attention(service, figures.as_ref(), now),
     })
 }
@@ -175,7 +202,20 @@ fn attention(service: &Service, figures: Option<&Figures>, now: Timestamp) -> Ve
     let mut all = Vec::new();
     of_store(service, figures, &mut all);
     of_keys(service, now, &mut all);
+    of_clock(service, now, &mut all);
     all
+}
+
+fn of_clock(service: &Service, now: Timestamp, all: &mut Vec<Attention>) {
+    let lately = service.clock.last().filter(|jump| now.since(jump.at) < JUMP_TOLD);
+    if let Some(jump) = lately {
+        let by = span(Duration::from_millis(jump.by_millis.unsigned_abs()));
+        let direction = if jump.by_millis < 0 { "back" } else { "ahead" };
+        all.push(Attention::new(
+            format!("the clock of this machine jumped {direction} by {by}"),
+            "tokens and keys start and end by it: see to its time service (`timedatectl`)",
+        ));
+    }
 }
 
 fn of_store(service: &Service, figures: Option<&Figures>, all: &mut Vec<Attention>) {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::api::{Api, ApiFlags, Needs};
 use super::table::Table;
-use super::{Failure, Output, key_change, key_export, view};
+use super::{Failure, Output, key_change, key_export, key_import, key_plan, key_revoke, view};
 use crate::model::scope::AdminScope;
 
 const READ: Needs = &[AdminScope::Read, AdminScope::Keys];
@@ -22,9 +22,12 @@ enum Command {
     /// All keys with their state and dates
     #[command(visible_alias = "ls")]
     List(List),
+    Plan(key_plan::Args),
     Rotate(key_change::Rotate),
-    Revoke(key_change::Revoke),
+    Revoke(key_revoke::Args),
+    Import(key_import::Args),
     Export(key_export::Args),
+    RotateMaster(key_change::RotateMaster),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -38,7 +41,10 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let it = match args.command {
         Command::List(it) => it,
         Command::Rotate(it) => return key_change::rotate(it, output).await,
-        Command::Revoke(it) => return key_change::revoke(it, output).await,
+        Command::Plan(it) => return key_plan::run(it, output).await,
+        Command::Revoke(it) => return key_revoke::run(it, output).await,
+        Command::Import(it) => return key_import::run(it, output).await,
+        Command::RotateMaster(it) => return key_change::rotate_master(it, output).await,
         Command::Export(it) => return key_export::run(it, output).await,
     };
     let keys = Api::new(&it.api, READ)?.list(&["keys"], &[]).await?;

@@ -1,13 +1,13 @@
-//! `edi key rotate` and `edi key revoke`: the planned change and the emergency.
+//! `edi key rotate` and `edi key rotate-master`: the planned changes. The emergency is in `key_revoke.rs`.
 
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
 use super::api::{Api, ApiFlags, Needs};
 use super::input::confirm;
+use super::output::printable;
 use super::{Failure, Output, view};
 use crate::model::algorithm::Algorithm;
-use crate::model::id::Kid;
 use crate::model::scope::AdminScope;
 
 const WRITE: Needs = &[AdminScope::Keys];
@@ -22,18 +22,13 @@ pub(super) struct Rotate {
     api: ApiFlags,
 }
 
-/// The emergency: take a key out of the JWKS and make all its tokens inactive, at once.
+/// Change the master key: make a new one and seal everything in the store under it, while edi serves.
+///
+/// Nobody notices: secrets, tokens and keys stay as they are. The old key stays beside the new one; backups that were made
+/// before need it. A key that waits in `FILE.next` beside the master key's file is taken instead of a new one: that is how
+/// the next key comes out of a Kubernetes Secret.
 #[derive(Debug, ClapArgs)]
-pub(super) struct Revoke {
-    /// Which key
-    #[arg(allow_hyphen_values = true)] // one thumbprint in 64 begins with a hyphen
-    kid: Kid,
-    /// Discard the pending keys as well: whoever stole the one may hold the others
-    #[arg(long)]
-    all: bool,
-    /// Say what would happen and do nothing
-    #[arg(long)]
-    dry_run: bool,
+pub(super) struct RotateMaster {
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -61,35 +56,34 @@ pub(super) async fn rotate(it: Rotate, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Revokes a key.
-pub(super) async fn revoke(it: Revoke, output: Output) -> Result<(), Failure> {
-    let mut api = Api::new(&it.api, &[AdminScope::Keys, AdminScope::Admin])?;
-    let keys = api.list(&["keys"], &[]).await?;
-    let found = keys.iter().find(|key| view::text(key, "kid") == it.kid.as_str());
-    let state = found.map_or_else(|| "unknown".to_owned(), |key| view::text(key, "state"));
-    let radius = format!(
-        "key {} is {state}: every token it signed becomes inactive at once, and its callers must ask for new ones; \
-         proxies that verify offline refuse them once they fetched the JWKS again (at most 5 min by its cache header)",
-        it.kid
-    );
-    if it.dry_run {
-        return output.line(radius);
-    }
-    output.note(radius);
-    confirm(&format!("revoke key {}", it.kid), it.yes)?;
-    let done = api.post(&["keys", it.kid.as_str(), "revoke"], &json!({ "all": it.all })).await?;
+/// Changes the master key.
+pub(super) async fn rotate_master(it: RotateMaster, output: Output) -> Result<(), Failure> {
+    let mut api = Api::new(&it.api, &[AdminScope::Admin])?;
+    confirm("Make a new master key and seal everything under it?", it.yes)?;
+    let done = api.post(&["keys", "rotate-master"], &json!({})).await?;
     if output.json {
         return output.json(&done);
     }
-    output.line(format!("{} key {} is revoked", output.good("ok"), it.kid))?;
-    if let Some(promoted) = done.get("promoted").and_then(Value::as_str) {
-        let age = view::text(&done, "published_for");
-        output.line(format!("{promoted} signs from now on; it had been published for {age} s"))?;
+    let text = |key: &str| printable(&view::text(&done, key));
+    output.line(format!(
+        "{} the master key is {} now, in {} on the server; it was {}. {} private keys were sealed anew",
+        output.good("ok"),
+        text("master_key_id"),
+        text("file"),
+        text("old_master_key_id"),
+        text("keys")
+    ))?;
+    if let Some(why) = done.get("misplaced").and_then(Value::as_str) {
+        output.note(format!("{} it is not in its place: {}", output.bad("attention:"), printable(why)));
+        output.note("  next: give it that place (in Kubernetes: as master.key in the Secret) before edi starts again");
     }
-    output.note(format!(
-        "verifiers that do not ask edi may believe its tokens until {}; make them fetch the JWKS now: restart \
-         oauth2-proxy, `istioctl proxy-config` shows what Envoy holds, Istio fetches every 20 min",
-        view::text(&done, "believed_offline_until")
-    ));
+    match done.get("old_file").and_then(Value::as_str) {
+        Some(old) => output.note(format!(
+            "back the new key up. Backups made before need the old one: it is kept in {}. Was it leaked? Whoever has it and \
+             a copy of the store has the signing keys too: see docs/emergencies.md",
+            printable(old)
+        )),
+        None => output.note("back the new key up; backups made before need the old one"),
+    }
     Ok(())
 }

@@ -27,6 +27,9 @@ mod issuer;
 mod key;
 mod key_change;
 mod key_export;
+mod key_import;
+mod key_plan;
+mod key_revoke;
 mod output;
 mod parse;
 mod progress;
@@ -39,6 +42,7 @@ pub mod serve;
 mod set;
 mod status;
 mod table;
+mod timeline;
 mod token;
 mod verify;
 mod view;
@@ -157,6 +161,11 @@ mod tests {
             "edi proxy-config istio --jwks-uri http://edi.edi.svc:8080/.well-known/jwks.json",
             "edi proxy-config oauth2-proxy --deployment fraud --upstream fraud=http://model:9000",
             "edi key export --pem --kid abc",
+            "edi key plan --width 60",
+            "edi key import - --kid old-name --alg PS256 --lifetime 1d",
+            "edi key import old.pem --verify-only",
+            "edi key revoke abc --all --dry-run",
+            "edi key rotate-master --yes",
             "edi keys export --pem --all",
             "edi token inspect",
             "edi revocations list --kind role",

@@ -70,9 +70,22 @@ impl Output {
         self.paint("31", text)
     }
 
+    /// `text` as something that matters less.
+    #[must_use]
+    pub fn faint(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
     fn paint(self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// How many columns the terminal has: as `COLUMNS` says, or the terminal behind standard output; 80 without either.
+pub(super) fn terminal_width() -> usize {
+    let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let asked = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    said.or_else(asked).filter(|columns| *columns > 0).unwrap_or(80)
 }
 
 /// Text from elsewhere, fit for a terminal: control characters are shown, not obeyed.

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{ConfigFlags, Exit, Failure, Output};
 use crate::ambient::Ambient;
 use crate::config::Engine;
-use crate::keys::master::MasterKey;
+use crate::install;
 use crate::keys::private_file;
 use crate::keys::secrets::SecretKeys;
 use crate::model::client::{Client, SecretCheck, StoredSecret};
@@ -83,10 +83,7 @@ async fn make(
     let Some(found) = installation::find(store).await.map_err(of_store)? else {
         return Err(failed(&"the store is new: there is nothing to recover; `edi serve` makes the first operator"));
     };
-    let master = MasterKey::load(&config.keys.master_key_file).map_err(|error| failed(&error))?;
-    if master.id().to_string() != found.master_key_id {
-        return Err(failed(&format!("{} is not the master key of this store", config.keys.master_key_file.display())));
-    }
+    let master = install::master_key(&found, &config.keys.master_key_file).map_err(|error| failed(&error))?;
     let sealed = installation::secret_keys(store).await.map_err(of_store)?;
     let keys = SecretKeys::open(&master, &sealed.sealed).map_err(|error| failed(&error))?;
     let now = ambient.now();

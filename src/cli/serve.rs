@@ -20,12 +20,13 @@ use crate::http::peer::Proxies;
 use crate::http::tls::{Tls, TlsFiles};
 use crate::http::{routes, server};
 use crate::install::{self, Plan, Start};
+use crate::keys::masters::MasterKeys;
 use crate::model::keyring::Schedule;
 use crate::oauth::access_token::RoleClaims;
 use crate::oauth::failures::Rate;
 use crate::oauth::pulse::BEAT;
-use crate::oauth::rotation;
 use crate::oauth::service::{Service, Settings, Surroundings};
+use crate::oauth::{clock_watch, rotation};
 use crate::store::measured::Measured;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
@@ -172,9 +173,9 @@ async fn start_with(
     let plan = plan(config, &settings, admin_at);
     let (master, start) = install::prepare(&*store, &ambient, &plan).await.map_err(|error| failed(&error))?;
     install::add_missing_rings(&*store, &ambient, &master, &plan).await.map_err(|error| failed(&error))?;
-    let service = Service::open(settings, ambient.clone(), Arc::clone(&store), Arc::clone(&master))
-        .await
-        .map_err(|error| failed(&error))?;
+    let masters = MasterKeys::new(plan.master_key_file.clone(), master);
+    let service =
+        Service::open(settings, ambient.clone(), Arc::clone(&store), masters).await.map_err(|error| failed(&error))?;
 
     // A service is told once where it runs.
     let _ = service.surroundings.set(surroundings(config, public_at, admin_at));
@@ -184,6 +185,7 @@ async fn start_with(
         tokio::spawn(sweep(Arc::clone(&store))),
         tokio::spawn(rotation::keep_rotating(Arc::clone(&service))),
         tokio::spawn(beat(Arc::clone(&service))),
+        tokio::spawn(clock_watch::watch(Arc::clone(&service))),
     ];
     background.extend([&tls, &admin_tls].into_iter().flatten().map(|tls| tokio::spawn(Arc::clone(tls).keep_current())));
     let data = web::Data::from(Arc::clone(&service));

@@ -22,7 +22,10 @@ use crate::admin::access::{Operator, authenticate};
 use crate::admin::error::AdminError;
 use crate::admin::page::PageRequest;
 use crate::admin::version::{At, IfMatch};
-use crate::admin::{backup, clients, deployments, explain, keys, reach, revocations, roles, secret_rotation, status};
+use crate::admin::{
+    backup, clients, deployments, explain, key_import, key_plan, keys, master_key, reach, revocations, roles,
+    secret_rotation, status,
+};
 use crate::model::scope::AdminScope;
 use crate::oauth::service::Service;
 use crate::secret::Secret;
@@ -102,6 +105,9 @@ impl Operation {
                 let filter = keys::KeyFilter::parse(query.get("state"), query.get("algorithm"))?;
                 ok(&keys::list(service, operator, &filter, &call.page()?)?)
             }
+            Self::KeyImport => created(&key_import::import(service, operator, body).await?),
+            Self::KeyPlan => ok(&key_plan::show(service, operator)?),
+            Self::MasterKeyRotate => ok(&master_key::change(service, operator, body).await?),
             Self::KeyShow => ok(&keys::show(service, operator, id)?),
             Self::KeyRotate => ok(&keys::rotate(service, operator, body).await?),
             Self::KeyRevoke => ok(&keys::revoke(service, operator, id, body).await?),

@@ -22,6 +22,7 @@ mod build;
 mod clients;
 mod decision;
 mod deployments;
+mod key_life;
 mod keys;
 mod public;
 mod revocations;
@@ -64,6 +65,9 @@ fn describe(operation: Operation) -> Op {
         Operation::Explain => status::explain(),
         Operation::KeyList => keys::lists(),
         Operation::KeyShow => keys::show(),
+        Operation::KeyImport => key_life::import(),
+        Operation::KeyPlan => key_life::plan(),
+        Operation::MasterKeyRotate => key_life::rotate_master(),
         Operation::KeyRotate => keys::rotate(),
         Operation::KeyRevoke => keys::revoke(),
         Operation::RevocationList => revocations::lists(),
@@ -265,6 +269,7 @@ fn schemas(settings: &Settings) -> Value {
     all.extend(clients::schemas(settings));
     all.extend(deployments::schemas(settings));
     all.extend(keys::schemas());
+    all.extend(key_life::schemas());
     all.extend(revocations::schemas());
     all.extend(status::schemas());
     Value::Object(all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect())

@@ -12,6 +12,7 @@ use crate::model::id::Kid;
 use crate::model::keyring::FreshKey;
 
 /// A key pair that is sealed and stored nowhere yet.
+#[derive(Clone)]
 pub struct NewKey {
     /// Its id: the RFC 7638 thumbprint, or what an imported key brought along.
     pub kid: Kid,

@@ -10,7 +10,7 @@ use ring::digest;
 use serde_json::Value;
 
 use super::generate::seal_context;
-use super::master::MasterKey;
+use super::masters::Opens;
 use super::pair::KeyPair;
 use super::signer::Signer;
 use super::verifier::Verifier;
@@ -66,7 +66,7 @@ impl KeySet {
     /// # Errors
     /// The first key that cannot be used, and why: a wrong master key, damage, a private key recorded with another
     /// public one.
-    pub fn build(rings: &[Ring], master: &MasterKey) -> Result<Self, KeyError> {
+    pub fn build(rings: &[Ring], master: &dyn Opens) -> Result<Self, KeyError> {
         Self::assemble(rings, master, &[])
     }
 
@@ -74,11 +74,11 @@ impl KeySet {
     ///
     /// # Errors
     /// As [`Self::build`].
-    pub fn rebuild(&self, rings: &[Ring], master: &MasterKey) -> Result<Self, KeyError> {
+    pub fn rebuild(&self, rings: &[Ring], master: &dyn Opens) -> Result<Self, KeyError> {
         Self::assemble(rings, master, &self.rings)
     }
 
-    fn assemble(rings: &[Ring], master: &MasterKey, known: &[LiveRing]) -> Result<Self, KeyError> {
+    fn assemble(rings: &[Ring], master: &dyn Opens, known: &[LiveRing]) -> Result<Self, KeyError> {
         let load = |ring: &Ring, key: &RingKey| {
             let mut known = known.iter().flat_map(|ring| &ring.keys);
             match known.find(|known| known.is_still(ring.algorithm, key)) {
@@ -202,7 +202,7 @@ impl fmt::Debug for KeySet {
 }
 
 impl LiveKey {
-    fn load(algorithm: Algorithm, key: &RingKey, master: &MasterKey) -> Result<Self, KeyError> {
+    fn load(algorithm: Algorithm, key: &RingKey, master: &dyn Opens) -> Result<Self, KeyError> {
         let kid = key.kid.clone();
         let verifier =
             Verifier::from_jwk_for(&key.public, algorithm).map_err(|why| KeyError::Public { kid: kid.clone(), why })?;
@@ -242,7 +242,7 @@ mod tests {
     use crate::ambient::{SeededEntropy, SystemEntropy};
     use crate::keys::generate::NewKey;
     use crate::keys::jws::Jws;
-    use crate::keys::master::OpenError;
+    use crate::keys::master::{MasterKey, OpenError};
     use crate::model::keyring::{FreshKey, Reach};
 
     fn master() -> MasterKey {

@@ -135,6 +135,14 @@ impl MasterKey {
         Staged::write(path, self.text().as_bytes())
     }
 
+    /// Writes it beside `path`, where another one is that it shall take over from.
+    ///
+    /// # Errors
+    /// When the temporary name is taken or cannot be written.
+    pub fn stage_successor(&self, path: &Path) -> Result<Staged, PrivateFileError> {
+        Staged::write_beside(path, self.text().as_bytes())
+    }
+
     /// Its id.
     #[must_use]
     pub const fn id(&self) -> MasterKeyId {
@@ -167,14 +175,7 @@ impl MasterKey {
     /// # Errors
     /// [`OpenError`].
     pub fn open(&self, context: &str, sealed: &str) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let (version, rest) = sealed.split_once('.').ok_or(OpenError::Malformed)?;
-        if version != SEAL_VERSION {
-            let newer = version.strip_prefix('v').is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n > 1));
-            return Err(if newer { OpenError::Newer } else { OpenError::Malformed });
-        }
-        let (id, body) = rest.split_once('.').ok_or(OpenError::Malformed)?;
-        let id = URL_SAFE_NO_PAD.decode(id).ok().and_then(|id| id.try_into().ok()).ok_or(OpenError::Malformed)?;
-        let sealed_under = MasterKeyId(id);
+        let (sealed_under, body) = taken_apart(sealed)?;
         if sealed_under != self.id {
             return Err(OpenError::OtherMasterKey { sealed_under, given: self.id });
         }
@@ -196,6 +197,25 @@ impl fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MasterKey").field("id", &self.id.to_string()).finish_non_exhaustive()
     }
+}
+
+/// The master key that a value was sealed under.
+///
+/// # Errors
+/// When it is not the text form of a seal.
+pub fn sealed_under(sealed: &str) -> Result<MasterKeyId, OpenError> {
+    taken_apart(sealed).map(|(id, _)| id)
+}
+
+fn taken_apart(sealed: &str) -> Result<(MasterKeyId, &str), OpenError> {
+    let (version, rest) = sealed.split_once('.').ok_or(OpenError::Malformed)?;
+    if version != SEAL_VERSION {
+        let newer = version.strip_prefix('v').is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n > 1));
+        return Err(if newer { OpenError::Newer } else { OpenError::Malformed });
+    }
+    let (id, body) = rest.split_once('.').ok_or(OpenError::Malformed)?;
+    let id = URL_SAFE_NO_PAD.decode(id).ok().and_then(|id| id.try_into().ok()).ok_or(OpenError::Malformed)?;
+    Ok((MasterKeyId(id), body))
 }
 
 fn derive(key: &[u8; 32], purpose: &[u8]) -> hmac::Tag {

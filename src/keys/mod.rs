@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`private_file`] | files that nobody else may read (design §6) |
 //! | [`master`] | the master key, and what is sealed under it |
+//! | [`masters`] | the master keys at hand, and the change from one to the next |
 //! | [`generate`], [`import`] | new key pairs, and those that were made elsewhere |
 //! | [`signer`], [`verifier`] | compact JWS out, signatures in; every key is parsed once |
 //! | [`client_keys`] | the public keys of clients that sign assertions |
@@ -28,6 +29,7 @@ mod jwk;
 pub mod jws;
 pub mod live;
 pub mod master;
+pub mod masters;
 mod pair;
 pub mod private_file;
 pub mod provider;
@@ -60,6 +62,14 @@ pub enum KeyError {
         /// Why.
         why: master::OpenError,
     },
+    /// The sealed keys behind client secrets do not open.
+    #[error("the keys behind client secrets: {0}")]
+    Secrets(master::OpenError),
+    /// The master key that the store names is not at hand.
+    #[error(
+        "the store is sealed under master key {0}, which this process does not have: put it into place and restart"
+    )]
+    NoMasterKey(String),
     /// The recorded public key is not usable.
     #[error("signing key {kid}: {why}")]
     Public {

@@ -130,6 +130,14 @@ impl Staged {
         if fs::symlink_metadata(path).is_ok() {
             return Err(PrivateFileError::Exists(path.to_owned()));
         }
+        Self::write_beside(path, content)
+    }
+
+    /// The same where `path` may exist: for what is to replace it.
+    ///
+    /// # Errors
+    /// [`PrivateFileError::Exists`] when the temporary name is taken; I/O.
+    pub fn write_beside(path: &Path, content: &[u8]) -> Result<Self, PrivateFileError> {
         let folder = folder_of(path);
         if !folder.is_dir() {
             return Err(PrivateFileError::NoFolder(folder.to_owned()));
@@ -207,6 +215,14 @@ fn waiting_name(path: &Path) -> PathBuf {
 
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes the names in the folder of `path` survive a power cut.
+///
+/// # Errors
+/// I/O.
+pub fn sync_folder_of(path: &Path) -> Result<(), PrivateFileError> {
+    sync_folder(folder_of(path)).map_err(failed("sync the folder of", path))
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {

@@ -13,6 +13,7 @@ use ring::hmac;
 use zeroize::Zeroizing;
 
 use super::master::{MasterKey, OpenError};
+use super::masters::Opens;
 use crate::ambient::Entropy;
 use crate::model::id::{ClientId, SecretId};
 use crate::secret::{Secret, same};
@@ -90,7 +91,7 @@ impl SecretKeys {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(master: &MasterKey, sealed: &str) -> Result<Self, OpenError> {
+    pub fn open(master: &dyn Opens, sealed: &str) -> Result<Self, OpenError> {
         let plain = master.open(CONTEXT, sealed)?;
         let (tag, rest) = plain.split_first_chunk::<32>().ok_or(OpenError::Damaged)?;
         let rest: &[u8; 32] = rest.try_into().map_err(|_| OpenError::Damaged)?;

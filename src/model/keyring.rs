@@ -15,11 +15,13 @@ use super::algorithm::Algorithm;
 use super::id::Kid;
 use super::time::Timestamp;
 
+mod adopt;
 mod change;
 mod schedule;
 
+pub use adopt::{AdoptRefusal, Adopted, Adoption};
 pub use change::{Emergency, Promotion, Reach, RevokeRefusal, RotateRefusal};
-pub use schedule::{Schedule, ScheduleProblem};
+pub use schedule::{Forecast, KNOWN_CACHES, KnownCache, Schedule, ScheduleProblem};
 
 /// How far apart the clocks of two replicas, or of edi and a verifier, may be.
 pub const SKEW: Duration = Duration::from_mins(1);
@@ -113,12 +115,24 @@ pub struct RingKey {
     /// When it was revoked. A revoked key is so for every clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
+    /// Until when it stays published: of a key that was imported for verification alone and never signs here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted_until: Option<Timestamp>,
 }
 
 impl RingKey {
     fn new(fresh: FreshKey, longest_lifetime: u32, now: Timestamp) -> Self {
         let FreshKey { kid, public, sealed } = fresh;
-        Self { kid, public, sealed, longest_lifetime, published_at: now, signs_from: None, revoked_at: None }
+        Self {
+            kid,
+            public,
+            sealed,
+            longest_lifetime,
+            published_at: now,
+            signs_from: None,
+            revoked_at: None,
+            trusted_until: None,
+        }
     }
 
     /// Whether it was revoked.
@@ -135,6 +149,7 @@ impl fmt::Debug for RingKey {
             .field("published_at", &self.published_at)
             .field("signs_from", &self.signs_from)
             .field("revoked_at", &self.revoked_at)
+            .field("trusted_until", &self.trusted_until)
             .finish_non_exhaustive()
     }
 }
@@ -201,9 +216,13 @@ impl Ring {
         self.keys.iter().filter_map(|other| other.signs_from).filter(|&start| start > from).min()
     }
 
-    /// When the key leaves the JWKS: the longest lifetime allowed under it after it stopped, plus skew.
+    /// When the key leaves the JWKS: the longest lifetime allowed under it after it stopped, plus skew; or when its time
+    /// is up, if it only verifies.
     #[must_use]
     pub fn leaves_at(&self, key: &RingKey) -> Option<Timestamp> {
+        if key.trusted_until.is_some() {
+            return key.trusted_until;
+        }
         let stops = self.stops_at(key)?;
         Some(stops.plus(Duration::from_secs(key.longest_lifetime.into())).plus(SKEW))
     }
@@ -220,6 +239,8 @@ impl Ring {
     pub fn state_of(&self, key: &RingKey, now: Timestamp) -> KeyState {
         if key.is_revoked() {
             KeyState::Revoked
+        } else if let Some(until) = key.trusted_until {
+            if now < until { KeyState::Retiring } else { KeyState::Retired }
         } else if self.signer(now).is_some_and(|signer| signer.kid == key.kid) {
             KeyState::Active
         } else if key.signs_from.is_none_or(|from| from > now) {
@@ -245,7 +266,8 @@ impl Ring {
     /// The standing successor: the pending key that was published first and has no start yet.
     #[must_use]
     pub fn standby(&self) -> Option<&RingKey> {
-        self.keys.iter().filter(|key| key.signs_from.is_none() && !key.is_revoked()).min_by_key(|key| key.published_at)
+        let waits = |key: &&RingKey| key.signs_from.is_none() && !key.is_revoked() && key.trusted_until.is_none();
+        self.keys.iter().filter(waits).min_by_key(|key| key.published_at)
     }
 
     /// The successor whose start is set and lies ahead of `now`.

@@ -81,6 +81,20 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Whole seconds as days, hours, minutes and seconds: `1d 2h`, `90s` comes out as `1m 30s`.
+#[must_use]
+pub fn span(duration: Duration) -> String {
+    let mut rest = duration.as_secs();
+    let mut parts = Vec::new();
+    for (unit, name) in [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")] {
+        if rest >= unit {
+            parts.push(format!("{}{name}", rest / unit));
+            rest %= unit;
+        }
+    }
+    if parts.is_empty() { "0s".into() } else { parts.join(" ") }
+}
+
 /// Serde adapter: an instant as RFC 3339 text, for answers that people read.
 pub mod rfc3339 {
     use serde::{Deserialize as _, Deserializer, Serializer};

@@ -11,7 +11,10 @@ use crate::keys::generate::NewKey;
 use crate::keys::master::MasterKey;
 use crate::model::algorithm::Algorithm;
 use crate::model::id::Kid;
-use crate::model::keyring::{Emergency, FreshKey, Promotion, Reach, RevokeRefusal, Ring, RotateRefusal};
+use crate::model::keyring::{
+    AdoptRefusal, Adopted, Adoption, Emergency, FreshKey, Promotion, Reach, RevokeRefusal, Ring, RotateRefusal,
+    ScheduleProblem,
+};
 use crate::model::time::Timestamp;
 use crate::store::Revision;
 use crate::store::collections::clients::ChangeError;
@@ -33,6 +36,18 @@ pub enum RotationError {
     /// The ring says no to a revocation.
     #[error(transparent)]
     Revoke(#[from] RevokeRefusal),
+    /// The ring says no to an import.
+    #[error(transparent)]
+    Adopt(#[from] AdoptRefusal),
+    /// The very key is there already, under this id.
+    #[error("this key is there already, as {0}")]
+    SameKey(Kid),
+    /// There are no keys of the algorithm that an imported key is for.
+    #[error("{0} is not among keys.algorithms: add it there and restart, then import the key")]
+    NotConfigured(Algorithm),
+    /// Rings could not rotate as configured while the tokens of an imported key live.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleProblem),
     /// No new key could be made.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -52,20 +67,28 @@ pub async fn new_ring(
     max_ttl: u32,
     now: Timestamp,
 ) -> Result<Ring, KeyError> {
-    let first = fresh_key(ambient, master, algorithm).await?;
-    let standby = fresh_key(ambient, master, algorithm).await?;
+    let first = new_key(ambient, algorithm).await?.seal(master, &*ambient.entropy);
+    let standby = new_key(ambient, algorithm).await?.seal(master, &*ambient.entropy);
     Ok(Ring::start(algorithm, max_ttl, first, standby, now))
 }
 
-/// A new key pair, sealed. RSA takes its time, so it never runs on an async thread.
+/// A new key pair. RSA takes its time, so it never runs on an async thread.
 ///
 /// # Errors
 /// When none could be made.
-async fn fresh_key(ambient: &Ambient, master: &MasterKey, algorithm: Algorithm) -> Result<FreshKey, KeyError> {
+async fn new_key(ambient: &Ambient, algorithm: Algorithm) -> Result<NewKey, KeyError> {
     let entropy = Arc::clone(&ambient.entropy);
-    let made = tokio::task::spawn_blocking(move || NewKey::generate(algorithm, &*entropy)).await;
-    let key = made.map_err(|_| KeyError::Generation)??;
-    Ok(key.seal(master, &*ambient.entropy))
+    tokio::task::spawn_blocking(move || NewKey::generate(algorithm, &*entropy))
+        .await
+        .map_err(|_| KeyError::Generation)?
+}
+
+/// Seals a key under the master key that the store is sealed under. Runs inside the change that stores it, so that a
+/// change of the master key at the same moment leaves nothing sealed under the old one.
+fn sealed(service: &Service, key: &NewKey, master_key_id: &str) -> Result<FreshKey, KeyError> {
+    let unknown = || KeyError::NoMasterKey(master_key_id.to_owned());
+    let master = service.masters.named(master_key_id).ok_or_else(unknown)?;
+    Ok(key.seal(&master, &*service.ambient.entropy))
 }
 
 /// Plans the standby's promotion; a fresh key becomes the standby. With `only_if_due`, a ring that another replica
@@ -79,16 +102,16 @@ pub async fn rotate(
     only_if_due: bool,
     by: &By,
 ) -> Result<Option<(Promotion, Revision)>, RotationError> {
-    let fresh = fresh_key(&service.ambient, &service.master, algorithm).await?;
+    let fresh = new_key(&service.ambient, algorithm).await?;
     let now = service.now();
     let schedule = service.settings.schedule;
     let mut promotion = None;
-    let changed = keyrings::change(&*service.store, &service.ambient, algorithm, by, |ring| {
+    let changed = keyrings::change_sealed(&*service.store, &service.ambient, algorithm, by, |ring, master| {
         let mut ring = ring.ok_or(RotationError::NoRing)?.clone();
         if only_if_due && !is_due(&ring, service, now) {
             return Ok(None);
         }
-        promotion = Some(ring.rotate(now, schedule.publish_before, fresh.clone())?);
+        promotion = Some(ring.rotate(now, schedule.publish_before, sealed(service, &fresh, master)?)?);
         Ok(Some(ring))
     });
     let written = changed.await.map_err(unwrap)?;
@@ -108,17 +131,76 @@ pub async fn revoke(
     let algorithm = algorithm_of(service, kid).ok_or_else(|| RevokeRefusal::UnknownKey(kid.clone()))?;
     let mut fresh = Vec::new();
     for _ in 0..Ring::fresh_keys_for(reach) {
-        fresh.push(fresh_key(&service.ambient, &service.master, algorithm).await?);
+        fresh.push(new_key(&service.ambient, algorithm).await?);
     }
     let now = service.now();
     let mut emergency = None;
-    let changed = keyrings::change(&*service.store, &service.ambient, algorithm, by, |ring| {
+    let changed = keyrings::change_sealed(&*service.store, &service.ambient, algorithm, by, |ring, master| {
         let mut ring = ring.ok_or(RotationError::NoRing)?.clone();
+        let fresh = fresh.iter().map(|key| sealed(service, key, master)).collect::<Result<Vec<_>, _>>()?;
         emergency = Some(ring.revoke(kid, reach, now, &fresh)?);
         Ok(Some(ring))
     });
     let written = changed.await.map_err(unwrap)?;
     emergency.zip(written.map(|(_, revision)| revision)).ok_or(RotationError::NoRing)
+}
+
+/// What revoking this key would do now; nothing changes. The keys that would be made are named `new-key-1` and so on.
+///
+/// # Errors
+/// [`RotationError`].
+pub fn rehearse_revocation(service: &Service, kid: &Kid, reach: Reach) -> Result<(Emergency, Ring), RotationError> {
+    let keys = service.keys.read();
+    let mut rings = keys.rings().filter(|ring| ring.key(kid).is_some());
+    let mut ring = rings.next().ok_or_else(|| RevokeRefusal::UnknownKey(kid.clone()))?.clone();
+    let stand_ins = (1..=Ring::fresh_keys_for(reach)).filter_map(stand_in).collect::<Vec<_>>();
+    let emergency = ring.revoke(kid, reach, service.now(), &stand_ins)?;
+    Ok((emergency, ring))
+}
+
+/// Stands for a key that is yet to be made.
+#[must_use]
+pub fn stand_in(number: usize) -> Option<FreshKey> {
+    let kid = Kid::parse(&format!("new-key-{number}")).ok()?;
+    Some(FreshKey { kid, public: serde_json::Value::Null, sealed: String::new() })
+}
+
+/// Takes in a key that signed elsewhere tokens of up to `lifetime` seconds.
+///
+/// # Errors
+/// [`RotationError`].
+pub async fn import(
+    service: &Service,
+    key: &NewKey,
+    adoption: Adoption,
+    lifetime: u32,
+    by: &By,
+) -> Result<(Adopted, Revision), RotationError> {
+    if !service.settings.algorithms.contains(&key.algorithm) {
+        return Err(RotationError::NotConfigured(key.algorithm));
+    }
+    service.settings.schedule.check(lifetime)?;
+    {
+        // The same numbers under another name, or for another algorithm, or the name in another ring.
+        let keys = service.keys.read();
+        if let Some(same) = keys.rings().flat_map(|ring| &ring.keys).find(|there| is_same(there, key)) {
+            return Err(RotationError::SameKey(same.kid.clone()));
+        }
+    }
+    let now = service.now();
+    let mut adopted = None;
+    let changed = keyrings::change_sealed(&*service.store, &service.ambient, key.algorithm, by, |ring, master| {
+        let mut ring = ring.ok_or(RotationError::NoRing)?.clone();
+        adopted = Some(ring.adopt(sealed(service, key, master)?, adoption, lifetime, now)?);
+        Ok(Some(ring))
+    });
+    let written = changed.await.map_err(unwrap)?;
+    adopted.zip(written.map(|(_, revision)| revision)).ok_or(RotationError::NoRing)
+}
+
+fn is_same(there: &crate::model::keyring::RingKey, key: &NewKey) -> bool {
+    let same = |member: &str| there.public.get(member) == key.public.get(member);
+    there.kid == key.kid || ["kty", "crv", "x", "y", "n", "e"].iter().all(|member| same(member))
 }
 
 /// The algorithm of the ring that holds a key.

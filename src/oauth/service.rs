@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::access_token::{RoleClaims, json_text};
 use super::chosen_secret::Hasher;
+use super::clock_watch::ClockWatch;
 use super::error::OAuthError;
 use super::failures::{Failures, Rate};
 use super::grant::RoleAudiences;
@@ -19,7 +20,7 @@ use super::remembered::RememberedTokens;
 use super::verified::VerifiedSecrets;
 use crate::ambient::Ambient;
 use crate::keys::live::KeySet;
-use crate::keys::master::MasterKey;
+use crate::keys::masters::MasterKeys;
 use crate::keys::secrets::SecretKeys;
 use crate::model::algorithm::Algorithm;
 use crate::model::client::Client;
@@ -77,6 +78,13 @@ impl Settings {
         self.algorithms.first().copied().unwrap_or_default()
     }
 
+    /// The algorithm that signs a client's tokens: the one it asked for, as long as it is configured.
+    #[must_use]
+    pub fn algorithm(&self, client: &Client) -> Algorithm {
+        let wanted = client.access_token_signing_alg.filter(|wanted| self.algorithms.contains(wanted));
+        wanted.unwrap_or_else(|| self.default_algorithm())
+    }
+
     /// The lifetime of a client's tokens in seconds.
     #[must_use]
     pub fn lifetime(&self, client: &Client) -> u32 {
@@ -86,7 +94,7 @@ impl Settings {
 
 /// The signing keys, parsed anew whenever a ring changes.
 pub struct KeyFold {
-    master: Arc<MasterKey>,
+    masters: Arc<MasterKeys>,
     rings: BTreeMap<Key, Ring>,
     set: Arc<KeySet>,
 }
@@ -107,7 +115,7 @@ impl KeyFold {
         let rings: Vec<Ring> = self.rings.values().cloned().collect();
         let built = self
             .set
-            .rebuild(&rings, &self.master)
+            .rebuild(&rings, &*self.masters)
             .map_err(|error| StoreError::Corrupt { key: keyrings::PREFIX.to_owned(), what: error.to_string() })?;
         self.set = Arc::new(built);
         Ok(())
@@ -194,7 +202,9 @@ pub struct Service {
     /// Live chosen secrets.
     pub chosen: Arc<Mirror<ChosenSecrets>>,
     /// What seals private keys.
-    pub master: Arc<MasterKey>,
+    pub masters: Arc<MasterKeys>,
+    /// Held while the master key changes.
+    pub resealing: tokio::sync::Mutex<()>,
     /// The keys behind edi-made client secrets.
     pub secret_keys: SecretKeys,
     /// The hashing threads.
@@ -215,6 +225,8 @@ pub struct Service {
     pub pulse: Pulse,
     /// Where it runs; told once, by whoever started it.
     pub surroundings: OnceLock<Surroundings>,
+    /// Jumps of the machine's clock.
+    pub clock: ClockWatch,
     /// When this process started.
     pub started_at: Timestamp,
 }
@@ -228,18 +240,18 @@ impl Service {
         settings: Settings,
         ambient: Ambient,
         store: Arc<dyn Store>,
-        master: Arc<MasterKey>,
+        masters: Arc<MasterKeys>,
     ) -> Result<Arc<Self>, OpenError> {
         // Before a longer token can be issued, the rings know of it: keys stay published that much longer.
         keyrings::raise_lifetime(&*store, &ambient, settings.max_ttl).await?;
         let sealed = installation::secret_keys(&*store).await?;
         let secret_keys =
-            SecretKeys::open(&master, &sealed.sealed).map_err(|error| OpenError::Keys(error.to_string()))?;
-        let no_keys = KeySet::build(&[], &master).map_err(|error| OpenError::Keys(error.to_string()))?;
+            SecretKeys::open(&*masters, &sealed.sealed).map_err(|error| OpenError::Keys(error.to_string()))?;
+        let no_keys = KeySet::build(&[], &*masters).map_err(|error| OpenError::Keys(error.to_string()))?;
         let no_keys = Arc::new(no_keys);
-        let sealing = Arc::clone(&master);
+        let sealing = Arc::clone(&masters);
         let keys = Mirror::load(Arc::clone(&store), keyrings::PREFIX, move || KeyFold {
-            master: Arc::clone(&sealing),
+            masters: Arc::clone(&sealing),
             rings: BTreeMap::new(),
             set: Arc::clone(&no_keys),
         })
@@ -258,7 +270,8 @@ impl Service {
             revocations: Mirror::load(Arc::clone(&store), revocations::PREFIX, RevocationIndex::default).await?,
             chosen: Mirror::load(Arc::clone(&store), clients::CHOSEN_PREFIX, ChosenSecrets::default).await?,
             keys,
-            master,
+            masters,
+            resealing: tokio::sync::Mutex::new(()),
             secret_keys,
             hasher: Hasher::start(settings.hashing_threads, settings.hashing_queue)?,
             failures: Failures::new(settings.failures, &ambient),
@@ -269,6 +282,7 @@ impl Service {
             last_issued: LastIssued::default(),
             pulse: Pulse::starting(tokio::time::Instant::now()),
             surroundings: OnceLock::new(),
+            clock: ClockWatch::default(),
             started_at: ambient.now(),
             settings,
             ambient,

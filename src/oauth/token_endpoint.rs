@@ -79,10 +79,7 @@ pub fn mint(
     lineage: &Lineage,
 ) -> Result<TokenAnswer, OAuthError> {
     let keys = service.key_set();
-    let algorithm = client
-        .access_token_signing_alg
-        .filter(|wanted| service.settings.algorithms.contains(wanted))
-        .unwrap_or_else(|| service.settings.default_algorithm());
+    let algorithm = service.settings.algorithm(client);
     let signer = keys
         .signer(algorithm, now)
         .ok_or_else(|| OAuthError::new(Code::ServerError, "no signing key").because("the ring has no active key"))?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::build::{Op, answer, closed, content, count, instant, list, or_null, page, schema, text};
+use super::build::{Op, answer, closed, content, count, flag, instant, list, or_null, page, schema, text};
 use crate::model::keyring::KeyState;
 
 /// What signing keys bring along.
@@ -22,6 +22,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
                     "stops_at": instant("When its successor starts."),
                     "unpublished_at": instant("When it leaves the JWKS: its last token has expired."),
                     "revoked_at": instant("When it was revoked."),
+                    "verifies_only": flag("It was imported for verification alone."),
                     "jwk": schema("Jwk"),
                 }),
             ),
@@ -60,19 +61,24 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
             "KeyRevocationRequest",
             closed(
                 &[],
-                json!({ "all": { "type": ["boolean", "null"], "description": "Its pending successors too." } }),
+                json!({
+                    "all": { "type": ["boolean", "null"], "description": "Its pending successors too." },
+                    "dry_run": { "type": ["boolean", "null"], "description": "Say what would happen; change nothing." },
+                }),
             ),
         ),
         (
             "KeyRevocation",
             answer(
-                &["revoked", "added", "believed_offline_until"],
+                &["revoked", "added", "believed_offline_until", "impact"],
                 json!({
                     "revoked": list(schema("Kid")),
                     "promoted": schema("Kid"),
                     "published_for": count("For how many seconds the promoted key had been published."),
                     "added": list(schema("Kid")),
                     "believed_offline_until": instant("Until when verifiers that do not ask edi may believe its tokens."),
+                    "impact": schema("KeyImpact"),
+                    "dry_run": flag("Nothing was changed."),
                 }),
             ),
         ),
@@ -80,7 +86,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
 }
 
 pub(super) const KID: &str = "vYxwDkAUyrVRtqFqCcVgI0BpXt2OpI1wNYcQhEUvNLg";
-const NEXT: &str = "5xLwjVG0gXQ8KkT1cUq2rJ9sY7bWf3eNn4Zp6aMhDdo";
+pub(super) const NEXT: &str = "5xLwjVG0gXQ8KkT1cUq2rJ9sY7bWf3eNn4Zp6aMhDdo";
 const STANDBY: &str = "qN2sVb8mJ0yTz4Xc6Rf1Lk3Hg5Dd7Wp9Aa-Ee_IiOoU";
 
 /// A public key as it is shown in examples.
@@ -139,6 +145,11 @@ pub(super) fn revoke() -> Op {
             json!({
                 "revoked": [KID], "promoted": NEXT, "published_for": 86400, "added": [STANDBY],
                 "believed_offline_until": "2026-11-23T08:00:00Z",
+                "impact": {
+                    "algorithm": "ES256", "state": "active", "active_since": "2026-11-19T08:00:00Z",
+                    "tokens_until": "2026-11-23T08:00:00Z", "clients": 3, "publish_before": 3600,
+                    "caches": [{ "name": "Istio", "keeps": 1200 }],
+                },
             }),
         )
         .refuses(409, "Conflict")

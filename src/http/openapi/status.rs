@@ -105,6 +105,7 @@ fn status() -> Value {
             "tokens_issued": count("Tokens issued by this process."),
             "token_requests_refused": count("Token requests refused by this process."),
             "lately": { "type": "object", "description": "The last minute of this process." },
+            "clock": { "type": "object", "description": "Jumps of the machine's clock that this process noticed." },
             "attention": list(attention),
         }),
     )

@@ -2,7 +2,26 @@
 
 use std::time::Duration;
 
-use super::{MAX_LIVE_KEYS, Ring, SKEW, Timestamp};
+use super::{FreshKey, MAX_LIVE_KEYS, Ring, SKEW, Timestamp};
+
+/// A verifier that keeps the key set for a while without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownCache {
+    /// Whose.
+    pub name: &'static str,
+    /// For how long at most, as it comes or as `config/proxies` sets it up.
+    pub keeps: Duration,
+}
+
+/// The caches of verifiers that edi is used with, the slowest first. What fetches again at an unknown `kid`
+/// (oauth2-proxy, most libraries) is not among them.
+pub const KNOWN_CACHES: [KnownCache; 5] = [
+    KnownCache { name: "Istio", keeps: Duration::from_mins(20) },
+    KnownCache { name: "HAProxy with take-keys", keeps: Duration::from_mins(10) },
+    KnownCache { name: "Envoy", keeps: Duration::from_mins(5) },
+    KnownCache { name: "Apache mod_auth_openidc", keeps: Duration::from_mins(5) },
+    KnownCache { name: "nginx and whoever heeds Cache-Control", keeps: Duration::from_mins(5) },
+];
 
 /// The settings of automatic rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +30,15 @@ pub struct Schedule {
     pub rotate_every: Duration,
     /// How long a key is published before it signs: longer than any verifier's JWKS cache.
     pub publish_before: Duration,
+}
+
+/// The next rotation that will happen by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forecast {
+    /// When.
+    pub due: Timestamp,
+    /// The ring as it will be; `None` when the rotation would be refused, as too many keys are still trusted.
+    pub ring: Option<Ring>,
 }
 
 /// Settings that cannot work, with the numbers.
@@ -66,11 +94,23 @@ impl Schedule {
         }
         Some(ring.signer(now)?.signs_from?.plus(self.rotate_every))
     }
+
+    /// What the next automatic rotation will do, if nobody interferes. `fresh` stands for the key that it will make.
+    #[must_use]
+    pub fn forecast(&self, ring: &Ring, now: Timestamp, fresh: FreshKey) -> Option<Forecast> {
+        let after = ring.planned(now).map_or(now, |(_, starts)| starts);
+        let due = self.due(ring, after)?.max(now);
+        let mut next = ring.clone();
+        let rotated = next.rotate(due, self.publish_before, fresh).is_ok();
+        Some(Forecast { due, ring: rotated.then_some(next) })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::algorithm::Algorithm;
+    use crate::model::id::Kid;
 
     const DAY: u64 = 24 * 3600;
 
@@ -90,5 +130,33 @@ mod tests {
         let many = schedule(3600, 3600).check(86_400).unwrap_err().to_string();
         assert!(many.contains("86400 s") && many.contains("3600 s") && many.contains("28 keys"), "{many}");
         assert!(schedule(0, 0).check(60).is_err());
+    }
+
+    #[test]
+    fn the_forecast_is_what_the_rotation_then_does() {
+        let fresh = |name: &str| FreshKey {
+            kid: Kid::parse(name).unwrap(),
+            public: serde_json::Value::Null,
+            sealed: "sealed".into(),
+        };
+        let at = |secs: u64| Timestamp::from_millis(i64::try_from(secs * 1000).unwrap());
+        let schedule = schedule(30 * DAY, 3600);
+        let mut ring = Ring::start(Algorithm::Es256, 900, fresh("a"), fresh("b"), at(0));
+        let foreseen = schedule.forecast(&ring, at(60), fresh("c")).unwrap();
+        assert_eq!(foreseen.due, at(30 * DAY));
+        ring.rotate(foreseen.due, schedule.publish_before, fresh("c")).unwrap();
+        assert_eq!(foreseen.ring, Some(ring.clone()));
+        // While one is planned, the one after it.
+        ring.rotate(at(30 * DAY + 60), Duration::from_hours(1), fresh("d")).unwrap();
+        let planned = ring.planned(at(30 * DAY + 60)).unwrap().1;
+        let foreseen = schedule.forecast(&ring, at(30 * DAY + 60), fresh("e")).unwrap();
+        assert_eq!(foreseen.due, planned.plus(schedule.rotate_every));
+        // One that is overdue happens now.
+        assert_eq!(schedule.forecast(&ring, at(300 * DAY), fresh("e")).unwrap().due, at(300 * DAY));
+    }
+
+    #[test]
+    fn the_slowest_cache_comes_first() {
+        assert!(KNOWN_CACHES.is_sorted_by(|a, b| a.keeps >= b.keeps));
     }
 }

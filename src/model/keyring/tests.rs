@@ -177,6 +177,62 @@ fn revocations_are_refused_without_changing_anything() {
 }
 
 #[test]
+fn an_imported_key_signs_at_once_and_the_old_one_retires() {
+    let mut ring = started();
+    let done = ring.adopt(fresh("x"), Adoption::Signs, 900, at(60)).unwrap();
+    assert_eq!(states(&ring, 60), "a:retiring b:pending x:active");
+    assert_eq!(states(&ring, 30), "a:active b:pending x:pending", "a lagging replica signs on with the old one");
+    assert_eq!((done.signs_from, done.leaves_at), (Some(at(60)), None));
+    assert_eq!(done.old, Some((kid("a"), at(60 + 960))));
+    let promotion = ring.rotate(at(4000), HOUR, fresh("c")).unwrap();
+    assert_eq!((promotion.kid, promotion.old), (kid("b"), kid("x")), "and retires like any other");
+    assert_eq!(states(&ring, 4000), "a:retired b:active x:retiring c:pending");
+}
+
+#[test]
+fn an_import_that_signs_calls_a_planned_rotation_off() {
+    let mut ring = started();
+    ring.rotate(at(600), HOUR, fresh("c")).unwrap();
+    let done = ring.adopt(fresh("x"), Adoption::Signs, 900, at(700)).unwrap();
+    assert_eq!(done.called_off, Some(kid("b")));
+    assert_eq!(states(&ring, 1_000_000), "a:retired b:pending c:pending x:active");
+    assert_eq!(ring.rotate(at(7200), HOUR, fresh("d")).unwrap().kid, kid("b"), "whose turn is next");
+}
+
+#[test]
+fn a_key_imported_for_verification_is_trusted_for_its_tokens_lifetime_and_never_signs() {
+    let mut ring = started();
+    let before = ring.clone();
+    let done = ring.adopt(fresh("x"), Adoption::Verifies, 86_400, at(60)).unwrap();
+    assert_eq!((done.signs_from, done.old, done.called_off), (None, None, None));
+    assert_eq!(done.leaves_at, Some(at(60 + 86_400 + 60)));
+    assert_eq!(ring.longest_lifetime, 86_400, "revocations are kept for its tokens too");
+    assert_eq!(states(&ring, 60), "a:active b:pending x:retiring");
+    assert_eq!(
+        (ring.signer(at(60)), ring.standby().map(|key| &key.kid)),
+        (before.signer(at(60)).map(|_| &ring.keys[0]), Some(&kid("b")))
+    );
+    assert_eq!(ring.max_age(at(86_519)), 1);
+    assert_eq!(states(&ring, 86_520), "a:active b:pending x:retired");
+    ring.revoke(&kid("a"), Reach::KeyAndPending, at(61), &[fresh("c"), fresh("d")]).unwrap();
+    assert_eq!(states(&ring, 61), "a:revoked b:revoked x:retiring c:active d:pending", "it is no standby");
+}
+
+#[test]
+fn imports_that_do_not_fit_change_nothing() {
+    let mut ring = started();
+    ring.revoke(&kid("a"), Reach::Key, at(1), &[fresh("c")]).unwrap();
+    let before = ring.clone();
+    for known in ["a", "b", "c"] {
+        let refusal = ring.adopt(fresh(known), Adoption::Signs, 90_000, at(2)).unwrap_err();
+        assert_eq!((refusal, &ring), (AdoptRefusal::KnownKey(kid(known)), &before), "a revoked one too");
+    }
+    let refusal = (0..20).find_map(|n| ring.adopt(fresh(&format!("v{n}")), Adoption::Verifies, 900, at(2)).err());
+    assert_eq!(refusal, Some(AdoptRefusal::TooManyKeys));
+    assert!(ring.rotate(at(7200), HOUR, fresh("z")).is_ok(), "there is room for the next rotation");
+}
+
+#[test]
 fn a_longer_lifetime_holds_for_every_key_that_is_still_trusted_and_for_no_other() {
     let mut ring = started();
     ring.rotate(at(3600), HOUR, fresh("c")).unwrap();
@@ -234,6 +290,9 @@ enum Step {
     Rotate,
     Revoke(usize, bool),
     Raise(u32),
+    Import(bool, u32),
+    /// Nobody looks for this long, then the rotation that is due by then happens.
+    Sleep(u32),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -243,6 +302,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Step::Rotate),
         2 => (0_usize..20, any::<bool>()).prop_map(|(which, all)| Step::Revoke(which, all)),
         1 => (60_u32..100_000).prop_map(Step::Raise),
+        2 => (any::<bool>(), 60_u32..200_000).prop_map(|(signs, lifetime)| Step::Import(signs, lifetime)),
+        1 => (0_u32..400_000_000).prop_map(Step::Sleep),
     ];
     prop::collection::vec(step, 1..40)
 }
@@ -266,7 +327,7 @@ proptest! {
         let mut name = || { serial += 1; fresh(&format!("k{serial}")) };
         for step in steps {
             match step {
-                Step::Wait(secs) => {
+                Step::Wait(secs) | Step::Sleep(secs) => {
                     // Stop at every transition on the way: nobody calls anything there, the clock alone decides.
                     let until = now.plus(Duration::from_secs(secs.into()));
                     while let Some(next) = ring.next_transition(now).filter(|&next| next <= until) {
@@ -276,6 +337,20 @@ proptest! {
                         promises(&ring, now, publish_before, &mut issued, &young, &mut ended)?;
                     }
                     now = until;
+                    promises(&ring, now, publish_before, &mut issued, &young, &mut ended)?;
+                    if matches!(step, Step::Sleep(_)) {
+                        let every = Schedule { rotate_every: HOUR * 24 * 30, publish_before };
+                        let foreseen = every.forecast(&ring, now, fresh("foreseen"));
+                        if every.due(&ring, now).is_some_and(|due| due <= now) {
+                            let (foreseen, key) = (foreseen.unwrap(), name());
+                            prop_assert_eq!(foreseen.due, now, "what is overdue happens now");
+                            let done = ring.rotate(now, publish_before, key);
+                            let planned = foreseen.ring.as_ref().and_then(|ring| ring.signer(now));
+                            if done.is_ok() {
+                                prop_assert_eq!(planned.map(|key| &key.kid), ring.signer(now).map(|key| &key.kid));
+                            }
+                        }
+                    }
                 }
                 Step::Rotate => if let Ok(promotion) = ring.rotate(now, publish_before, name()) {
                     prop_assert!(promotion.signs_from >= now);
@@ -299,6 +374,19 @@ proptest! {
                     }
                 }
                 Step::Raise(secs) => { ring.raise_lifetime(now, secs); }
+                Step::Import(signs, lifetime) => {
+                    let adoption = if signs { Adoption::Signs } else { Adoption::Verifies };
+                    if let Ok(done) = ring.adopt(name(), adoption, lifetime, now) {
+                        // The last token that it signed elsewhere, as young as can be.
+                        issued.push(Issued { kid: done.kid.clone(), expires: now.plus(Duration::from_secs(lifetime.into())) });
+                        // A key that started this very millisecond keeps it.
+                        let start = done.signs_from.unwrap_or(now);
+                        prop_assert!(start.since(now) < Duration::from_millis(100));
+                        let signer = ring.signer(start).unwrap();
+                        prop_assert_eq!(signer.kid == done.kid, signs);
+                        young.push(done.kid);
+                    }
+                }
             }
             promises(&ring, now, publish_before, &mut issued, &young, &mut ended)?;
         }

@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(entry_at(store, added.unwrap().1).await.target, subject.to_string());
 
         let ring = Ring::start(Algorithm::default(), 60, fresh("a"), fresh("b"), NOW);
-        keyrings::add(store, &ambient, &ring).await.unwrap();
+        keyrings::add(store, &ambient, &ring, "").await.unwrap();
         let author = by("key.rotate", "");
         let rotated = keyrings::change(store, &ambient, Algorithm::default(), &author, |ring| {
             let mut ring = ring.unwrap().clone();

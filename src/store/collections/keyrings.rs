@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use super::clients::ChangeError;
+use super::installation::{self, Installation};
 use super::{By, audit};
 use crate::ambient::Ambient;
 use crate::audit::Differences;
@@ -35,15 +36,16 @@ pub async fn all(store: &dyn Store) -> Result<Vec<Ring>, StoreError> {
     page.items.iter().map(|(key, versioned)| decode(key, &versioned.value)).collect()
 }
 
-/// Adds a ring for an algorithm that has none; of racing callers one wins and the others change nothing.
+/// Adds a ring that is sealed under this master key, for an algorithm that has none; of racing callers one wins and the
+/// others change nothing. Should the store be sealed under another master key by now, nothing happens either.
 ///
 /// # Errors
 /// Those of the store.
-pub async fn add(store: &dyn Store, ambient: &Ambient, ring: &Ring) -> Result<(), TxError> {
+pub async fn add(store: &dyn Store, ambient: &Ambient, ring: &Ring, master_key_id: &str) -> Result<(), TxError> {
     let by = By::edi(ambient.now(), "key.ring.create", ring.algorithm.to_string());
-    let added = change(store, ambient, ring.algorithm, &by, |there| match there {
-        Some(_) => Ok::<_, Infallible>(None),
-        None => Ok(Some(ring.clone())),
+    let added = change_sealed(store, ambient, ring.algorithm, &by, |there, named| match there {
+        None if named == master_key_id => Ok::<_, Infallible>(Some(ring.clone())),
+        _ => Ok(None),
     });
     added.await.map(drop).map_err(store_error)
 }
@@ -74,7 +76,8 @@ fn store_error(error: ChangeError<Infallible>) -> TxError {
 }
 
 /// Changes a ring by a rule that says what it becomes; `None` leaves it. The rule may run several times. Gives the ring
-/// as written, with its revision. Where `by` names no target, it is the key that was given a time to sign from.
+/// as written, with its revision. Where `by` names no target, it is the key that was given a time to sign from. For
+/// changes that bring no new key along.
 ///
 /// # Errors
 /// [`ChangeError`]: the rule's refusal, or the store's.
@@ -85,12 +88,44 @@ pub async fn change<R>(
     by: &By,
     mut rule: impl FnMut(Option<&Ring>) -> Result<Option<Ring>, R>,
 ) -> Result<Option<(Ring, Revision)>, ChangeError<R>> {
+    write(store, ambient, algorithm, by, false, |ring, _| rule(ring)).await
+}
+
+/// The same for changes that bring new keys along: the rule also learns the id of the master key that the store is sealed
+/// under, and seals under that one. The change happens only if the store still is.
+///
+/// # Errors
+/// [`ChangeError`]: the rule's refusal, or the store's.
+pub async fn change_sealed<R>(
+    store: &dyn Store,
+    ambient: &Ambient,
+    algorithm: Algorithm,
+    by: &By,
+    rule: impl FnMut(Option<&Ring>, &str) -> Result<Option<Ring>, R>,
+) -> Result<Option<(Ring, Revision)>, ChangeError<R>> {
+    write(store, ambient, algorithm, by, true, rule).await
+}
+
+async fn write<R>(
+    store: &dyn Store,
+    ambient: &Ambient,
+    algorithm: Algorithm,
+    by: &By,
+    seals: bool,
+    mut rule: impl FnMut(Option<&Ring>, &str) -> Result<Option<Ring>, R>,
+) -> Result<Option<(Ring, Revision)>, ChangeError<R>> {
     let mut retry = Retry::new(ambient);
     let key = key(algorithm);
     loop {
         let mut tx = Tx::new(store);
+        let sealed_under = if seals {
+            tx.get::<Installation>(&installation::key()).await?.map(|(found, _)| found.master_key_id)
+        } else {
+            None
+        };
         let before = tx.get::<Ring>(&key).await?;
-        let after = rule(before.as_ref().map(|(ring, _)| ring)).map_err(ChangeError::Refused)?;
+        let after = rule(before.as_ref().map(|(ring, _)| ring), &sealed_under.unwrap_or_default())
+            .map_err(ChangeError::Refused)?;
         let Some(after) = after else { return Ok(None) };
         tx.put(&key, &after, None)?;
         let before = before.as_ref().map(|(ring, _)| ring);

@@ -19,6 +19,7 @@ pub mod deployments;
 pub mod installation;
 pub mod keyrings;
 pub mod revocations;
+pub mod sealed;
 pub mod secrets;
 
 use std::net::IpAddr;
