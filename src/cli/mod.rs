@@ -16,6 +16,7 @@ mod completions;
 mod credentials;
 pub mod demo;
 mod deployment;
+mod descriptors;
 mod exchange;
 mod exit;
 mod explain;

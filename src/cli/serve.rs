@@ -10,7 +10,7 @@ use clap::Args as ClapArgs;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{ConfigFlags, Exit, Failure, Output};
+use super::{ConfigFlags, Exit, Failure, Output, descriptors};
 use crate::ambient::Ambient;
 use crate::config;
 use crate::config::{Config, Engine, LogFormat};
@@ -21,6 +21,7 @@ use crate::http::tls::{Tls, TlsFiles};
 use crate::http::{routes, server};
 use crate::install::{self, Plan, Start};
 use crate::keys::masters::MasterKeys;
+use crate::metrics::process::most_descriptors;
 use crate::model::keyring::Schedule;
 use crate::oauth::access_token::RoleClaims;
 use crate::oauth::failures::Rate;
@@ -55,6 +56,7 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     for remark in config.remarks() {
         tracing::warn!(target: "edi::config", "{remark}");
     }
+    descriptors::raise();
     let running = start(&config, Ambient::system()).await?;
     greet(&config, &running, output);
     stop_signal().await;
@@ -343,6 +345,16 @@ fn http_settings(config: &Config) -> server::Settings {
     http.proxies = Proxies::new(move |ip| trusted.iter().any(|network| network.contains(ip)));
     if let Some(workers) = config.listen.workers {
         http.workers = workers;
+    }
+    let fits = descriptors::affordable(http.max_connections, most_descriptors(), http.workers);
+    if fits < http.max_connections {
+        tracing::warn!(
+            target: "edi::serve",
+            wanted = http.max_connections,
+            connections = fits,
+            "fewer connections than limits.max_connections: the limit on open files (ulimit -n) allows no more"
+        );
+        http.max_connections = fits;
     }
     http
 }

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::access_log::Entry;
+use super::crowd::{Doing, Place};
 use super::exchange::{Ids, REQUEST_ID};
 use super::manners::Listener;
 use super::traffic::{Endpoint, Sockets, Traffic};
@@ -49,6 +50,7 @@ pub(super) struct Connection<T> {
     io: T,
     address: Option<IpAddr>,
     terms: Arc<Terms>,
+    place: Place,
     /// When the first byte since the last answer came.
     receiving: Option<Instant>,
     /// Since when the caller does not take what is to be written.
@@ -60,10 +62,10 @@ pub(super) struct Connection<T> {
 }
 
 impl<T> Connection<T> {
-    pub(super) fn new(io: T, address: Option<IpAddr>, terms: Arc<Terms>) -> Self {
+    pub(super) fn new(io: T, address: Option<IpAddr>, terms: Arc<Terms>, place: Place) -> Self {
         let address = address.map(|address| address.to_canonical());
         terms.sockets.accepted.one();
-        Self { io, address, terms, receiving: None, blocked: None, alarm: None, own: Vec::new(), own_written: 0 }
+        Self { io, address, terms, place, receiving: None, blocked: None, alarm: None, own: Vec::new(), own_written: 0 }
     }
 
     /// What is guarded.
@@ -97,6 +99,10 @@ impl<T> Drop for Connection<T> {
     }
 }
 
+pub(super) fn crowded() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection made room for another")
+}
+
 fn stalled(terms: &Terms) -> io::Error {
     terms.sockets.stalled.one();
     io::Error::new(io::ErrorKind::TimedOut, "the connection stalled")
@@ -105,6 +111,9 @@ fn stalled(terms: &Terms) -> io::Error {
 impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.place.seat.given_up(cx) {
+            return Poll::Ready(Err(crowded()));
+        }
         if this.blocked.is_some() {
             // Whoever does not take answers gets no more requests read. The write that ends this wakes the task.
             return Poll::Pending;
@@ -113,6 +122,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
         match Pin::new(&mut this.io).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
                 if buf.filled().len() > before {
+                    this.place.seat.now(Doing::Busy);
                     let since = *this.receiving.get_or_insert_with(Instant::now);
                     if since.elapsed() > this.terms.patience.request {
                         return Poll::Ready(Err(stalled(&this.terms)));
@@ -136,10 +146,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
 impl<T: AsyncWrite + Unpin> Connection<T> {
     /// Writes and keeps the books: a caller is blocked until all of what is at hand is taken.
     fn write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.place.seat.given_up(cx) {
+            return Poll::Ready(Err(crowded()));
+        }
         let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
         match outcome {
             Poll::Ready(Ok(written)) if written == buf.len() => {
                 self.receiving = None;
+                self.place.seat.now(Doing::Idle);
                 if self.blocked.take().is_some() {
                     cx.waker().wake_by_ref();
                 }
@@ -147,6 +161,7 @@ impl<T: AsyncWrite + Unpin> Connection<T> {
             Poll::Ready(Err(_)) => {}
             Poll::Ready(Ok(_)) | Poll::Pending => {
                 let since = *self.blocked.get_or_insert_with(Instant::now);
+                self.place.seat.now(Doing::Busy);
                 if self.overdue(cx, since, self.terms.patience.write) {
                     return Poll::Ready(Err(stalled(&self.terms)));
                 }
@@ -254,6 +269,7 @@ fn mannered(bare: &[u8], status: StatusCode, listener: Listener, id: &str) -> St
 
 #[cfg(test)]
 mod tests {
+    use super::super::crowd::{Crowd, Entry as Seated};
     use super::*;
 
     fn terms() -> Arc<Terms> {
@@ -264,6 +280,13 @@ mod tests {
             traffic: Arc::default(),
             sockets: Arc::default(),
         })
+    }
+
+    fn place() -> Place {
+        match Crowd::new(1).enter(None) {
+            Seated::Room(place) => place,
+            other => panic!("{other:?}"),
+        }
     }
 
     const BARE: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\ndate: now\r\n\r\n";
@@ -300,7 +323,7 @@ mod tests {
                 // A pipe that is smaller than the answer.
                 let (ours, mut theirs) = tokio::io::duplex(16);
                 let address = "::ffff:192.0.2.1".parse().ok();
-                let mut connection = Connection::new(ours, address, terms());
+                let mut connection = Connection::new(ours, address, terms(), place());
                 let write = async {
                     connection.write_all(BARE.as_bytes()).await.unwrap();
                     connection.shutdown().await.unwrap();
@@ -319,7 +342,7 @@ mod tests {
     async fn a_caller_that_does_not_read_is_cut_off_and_not_read_from() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let (ours, mut theirs) = tokio::io::duplex(64);
-        let mut connection = Connection::new(ours, None, terms());
+        let mut connection = Connection::new(ours, None, terms(), place());
         theirs.write_all(b"GET").await.unwrap();
         let started = Instant::now();
         let error = connection.write_all(&[b'x'; 1000]).await.unwrap_err();
@@ -333,7 +356,7 @@ mod tests {
     async fn a_request_that_drips_is_cut_off() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let (ours, mut theirs) = tokio::io::duplex(64);
-        let mut connection = Connection::new(ours, None, terms());
+        let mut connection = Connection::new(ours, None, terms(), place());
         // Idle time does not count: that is keep-alive's.
         tokio::time::sleep(Duration::from_secs(100)).await;
         let started = Instant::now();

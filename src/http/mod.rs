@@ -2,7 +2,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`server`], `connection` | two listeners with their limits, shutdown, stalled and malformed connections |
+//! | [`server`], `connection`, `crowd` | two listeners with their limits, shutdown, stalled and malformed connections, who leaves when it is full |
 //! | [`manners`], [`host`], [`exchange`], `access_log` | what every answer has: a request id, headers, a log line |
 //! | [`body`], [`form`], [`credentials`] | reading what callers send |
 //! | [`error`], [`bearer`], [`problem`] | refusals in the dialect of their endpoint |
@@ -24,6 +24,7 @@ pub mod caller;
 mod connection;
 pub mod cors;
 pub mod credentials;
+mod crowd;
 pub mod document;
 pub mod error;
 pub mod exchange;

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use actix_web::web::ServiceConfig;
 use actix_web::{App, Error};
 use tokio::sync::watch;
 
-use super::connection::{Connection, Patience, Terms};
+use super::connection::{Connection, Patience, Terms, crowded};
+use super::crowd::Crowd;
 use super::manners::{ClientCertificate, Listener, Manners};
 use super::peer::Proxies;
 use super::stream::Stream;
@@ -146,9 +148,12 @@ fn listener(
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
     let workers = settings.workers.clamp(1, 512);
+    let most = settings.max_connections.div_ceil(workers).max(2);
+    // Past this many somebody leaves for each newcomer; what is left between the two is room to leave in.
+    let comfortable = most - most.div_ceil(8);
     let builder = Server::build()
         .workers(workers)
-        .max_concurrent_connections(settings.max_connections.div_ceil(workers).max(1))
+        .max_concurrent_connections(most)
         .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
         .shutdown_signal(stop);
     let draining = builder.graceful_shutdown_signal();
@@ -189,17 +194,24 @@ fn listener(
             .finish(map_config(app, |()| AppConfig::default()));
         let (terms, tls) = (Arc::clone(&terms), tls.clone());
         let patience = settings.head_timeout;
+        let crowd = Crowd::new(comfortable);
         fn_service(move |io: TcpStream| {
             let peer = io.peer_addr().ok();
             // Answers are written whole: waiting for more to send only delays them.
             let _ = io.set_nodelay(true);
+            let address = peer.map(|peer| peer.ip().to_canonical());
             let (terms, tls) = (Arc::clone(&terms), tls.clone());
+            let crowd = Rc::clone(&crowd);
             async move {
+                let place = crowd.seat(address, &terms.sockets.crowded).await.ok_or_else(crowded)?;
                 let io = match tls {
                     None => Stream::Plain(io),
-                    Some(tls) => Stream::Tls(Box::new(tls.accept(io, patience).await?)),
+                    Some(tls) => tokio::select! {
+                        accepted = tls.accept(io, patience) => Stream::Tls(Box::new(accepted?)),
+                        () = place.seat.lost() => return Err(crowded().into()),
+                    },
                 };
-                Ok((Connection::new(io, peer.map(|peer| peer.ip()), terms), Protocol::Http1, peer))
+                Ok((Connection::new(io, address, terms, place), Protocol::Http1, peer))
             }
         })
         .and_then(http)

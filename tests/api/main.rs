@@ -34,6 +34,7 @@ mod late_changes;
 mod legion;
 mod master_key;
 mod metrics;
+mod pressure;
 mod revocation;
 mod secret_rotation;
 mod staleness;
