@@ -57,6 +57,8 @@ pub(crate) enum Work {
     IssueRs256,
     /// A token by Basic, `EdDSA`
     IssueEddsa,
+    /// A token by `private_key_jwt`, ES256 both ways: each request another assertion, its `jti` durable
+    IssueKey,
     /// Introspection of an own token
     Introspect,
     /// `/authz?role=` with a token that was seen before

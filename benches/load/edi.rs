@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use edi::ambient::SystemEntropy;
+use edi::keys::client_signer::ClientSigner;
+use edi::keys::generate::NewKey;
+use edi::model::algorithm::Algorithm;
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
@@ -108,6 +112,16 @@ impl Edi<'_> {
         let client: Value = serde_json::from_slice(&output.stdout)?;
         let secret = client.get("client_secret").and_then(Value::as_str).context("no client_secret")?;
         Ok(basic(id, secret))
+    }
+
+    /// Registers a client with the role `fraud` and a key of its own; gives what signs for it.
+    pub(crate) fn client_with_key(&self, id: &str) -> Result<ClientSigner> {
+        let key = NewKey::generate(Algorithm::Es256, &SystemEntropy::new())?;
+        std::fs::write(self.site.path().join("public.json"), serde_json::to_vec(&key.public)?)?;
+        let create = ["client", "create", id, "--role", "fraud", "--jwks", "public.json", "--json"];
+        let output = self.site.command(&create).output()?;
+        ensure!(output.status.success(), "edi client create: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(ClientSigner::new(&key, Some(key.kid.as_str()))?)
     }
 
     /// Asks it to stop and waits for that.

@@ -7,7 +7,10 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::Value;
+use edi::ambient::Ambient;
+use edi::keys::client_signer::ClientSigner;
+use edi::oauth::assertion::ASSERTION_TYPE;
+use serde_json::{Value, json};
 
 use super::args::Work;
 use super::drive::{Load, Requests, Until};
@@ -54,6 +57,46 @@ enum Ask {
     Same(Vec<u8>),
     /// Each time with a token that was not used before.
     Fresh(About),
+    /// Each time with an assertion that was not used before.
+    Signed(Box<Asserter>),
+}
+
+/// A client that signs assertions.
+struct Asserter {
+    signer: ClientSigner,
+    issuer: String,
+}
+
+impl Asserter {
+    const ID: &str = "es256-key";
+
+    async fn register(edi: &Edi<'_>) -> Result<Self> {
+        let signer = edi.client_with_key(Self::ID)?;
+        let (_, metadata) = Load::once(edi.public, &get("/.well-known/openid-configuration", "")).await?;
+        let metadata: Value = serde_json::from_slice(&metadata)?;
+        let issuer = metadata.get("issuer").and_then(Value::as_str).context("no issuer")?.to_owned();
+        Ok(Self { signer, issuer })
+    }
+
+    /// A request for a token.
+    fn request(&self) -> Result<Vec<u8>> {
+        let ambient = Ambient::system();
+        let now = ambient.now().secs();
+        let jti = URL_SAFE_NO_PAD.encode(ambient.random::<16>());
+        let claims =
+            json!({ "iss": Self::ID, "sub": Self::ID, "aud": self.issuer, "iat": now, "exp": now + 600, "jti": jti });
+        let form = format!(
+            "grant_type=client_credentials&scope=fraud&client_assertion_type={}&client_assertion={}",
+            ASSERTION_TYPE.replace(':', "%3A"),
+            self.signer.sign(&claims)?
+        );
+        Ok(format!(
+            "POST /oauth2/token HTTP/1.1\r\nhost: edi.example\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+             content-length: {}\r\n\r\n{form}",
+            form.len()
+        )
+        .into_bytes())
+    }
 }
 
 /// A kind of work, ready to run.
@@ -71,6 +114,9 @@ pub(crate) struct Task {
 impl Task {
     /// Registers the client this work needs and checks that edi's answers to it are right.
     pub(crate) async fn prepare(work: Work, edi: &Edi<'_>) -> Result<Self> {
+        if work == Work::IssueKey {
+            return Self::prepare_key(edi).await;
+        }
         let (name, more): (&str, &[&str]) = match work {
             Work::IssueRs256 => ("rs256", &["--alg", "RS256"]),
             Work::IssueEddsa => ("eddsa", &["--alg", "EdDSA"]),
@@ -81,7 +127,7 @@ impl Task {
             Work::Jwks => ("jwks", &[]),
             Work::Jwks304 => ("jwks-304", &[]),
             Work::Revoke => ("revoke", &[]),
-            Work::Memory | Work::BigStore => anyhow::bail!("has no rounds"),
+            Work::IssueKey | Work::Memory | Work::BigStore => anyhow::bail!("has no rounds of this kind"),
         };
         let authorization = edi.client(name, more)?;
         let issued = Load::once(edi.public, &token_request("/oauth2/token", &authorization)).await?;
@@ -143,14 +189,34 @@ impl Task {
                 let ask = move |token: &str| post("/oauth2/revoke", &by, &format!("token={token}"));
                 task(Ask::Fresh(Box::new(ask)), post("/append", &authorization, &form), "rate >= 0.7")
             }
-            Work::Memory | Work::BigStore => anyhow::bail!("has no rounds"),
+            Work::IssueKey | Work::Memory | Work::BigStore => anyhow::bail!("has no rounds of this kind"),
         })
+    }
+
+    /// An assertion lets in, and once only. The limit verifies once and waits for the same durable append; it signs
+    /// nothing.
+    async fn prepare_key(edi: &Edi<'_>) -> Result<Self> {
+        let client = Asserter::register(edi).await?;
+        let request = client.request()?;
+        let (status, body) = Load::once(edi.public, &request).await?;
+        ensure!(status == 200, "issuing answered {status}");
+        let token = token_of(&body)?;
+        signed_with(&token, "ES256")?;
+        let (status, _) = Load::once(edi.public, &request).await?;
+        ensure!(status == 401, "a used assertion was answered {status}");
+        let limit = post("/append", "Basic eDp4", &format!("token={token}"));
+        let ask = Ask::Signed(Box::new(client));
+        Ok(Self { authorization: String::new(), ask, limit, status: 200, aim: "" })
     }
 
     /// The requests of a round, and the most of them.
     pub(crate) async fn requests(&self, edi: &Edi<'_>, each: usize) -> Result<Requests> {
         Ok(match &self.ask {
             Ask::Same(request) => Requests::Same(request.as_slice().into()),
+            Ask::Signed(client) => {
+                let all: Vec<Vec<u8>> = (0..each).map(|_| client.request()).collect::<Result<_>>()?;
+                Requests::Each(all.into())
+            }
             Ask::Fresh(request) => {
                 let tokens = tokens(edi.public, &self.authorization, each).await?;
                 Requests::Each(tokens.iter().map(|token| request(token)).collect::<Vec<_>>().into())

@@ -138,6 +138,12 @@ fn parse(text: &str) -> Result<Parsed<'_>, Why> {
     Ok(Parsed { text, jws, algorithm, claims })
 }
 
+/// Whose an assertion says it is, for counting failures; nothing about it is verified.
+#[must_use]
+pub fn claimed(text: &str) -> Option<String> {
+    parse(text).ok().map(|parsed| parsed.claims.client_id)
+}
+
 fn refused(why: Why) -> OAuthError {
     OAuthError::invalid_client(format!("client assertion: {why}"))
 }

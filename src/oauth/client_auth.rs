@@ -4,6 +4,7 @@
 //! price of one HMAC, before any lookup. A secret that someone chose costs a slot of the hashing queue, for unknown clients
 //! as well.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -51,11 +52,11 @@ enum Proof<'a> {
 }
 
 impl Proof<'_> {
-    /// The client id that is claimed; empty where only the assertion itself says it.
-    fn claimed(&self) -> &str {
+    /// The client id that is claimed; empty where it cannot be read.
+    fn claimed(&self) -> Cow<'_, str> {
         match self {
-            Self::Secret(proof) => &proof.client_id,
-            Self::Assertion { client_id, .. } => client_id.unwrap_or_default(),
+            Self::Secret(proof) => proof.client_id.as_str().into(),
+            Self::Assertion { assertion, .. } => assertion::claimed(assertion).unwrap_or_default().into(),
         }
     }
 }
@@ -106,7 +107,7 @@ pub async fn authenticate(service: &Service, presented: Presented<'_>) -> Result
     let proof = choose(presented)?;
     match prove(service, &proof, address).await {
         Err(refusal) if refusal.code == Code::InvalidClient => {
-            let suspect = service.failures.suspect(proof.claimed(), address);
+            let suspect = service.failures.suspect(&proof.claimed(), address);
             Err(service.failures.refuse(refusal, &suspect).await)
         }
         judged => judged,

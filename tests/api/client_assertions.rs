@@ -130,6 +130,9 @@ async fn every_published_algorithm_lets_in() {
         header.kid = Some(key.kid.to_string());
         let signed = |header| jsonwebtoken::encode(header, &claims(&edi, name), &private).unwrap();
         request(&edi, &signed(&header)).await.assert(200);
+        if algorithm == Algorithm::Es256 {
+            p384_lets_in(&edi).await;
+        }
         let other = match algorithm {
             Algorithm::Rs256 => jsonwebtoken::Algorithm::PS256,
             Algorithm::Ps256 => jsonwebtoken::Algorithm::RS256,
@@ -140,6 +143,18 @@ async fn every_published_algorithm_lets_in() {
             "RFC 8725 §3.1: the key's own algorithm",
         );
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "ring's own key generation takes no other source")]
+async fn p384_lets_in(edi: &TestEdi) {
+    use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
+    let random = ring::rand::SystemRandom::new();
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &random).unwrap();
+    let private = jsonwebtoken::EncodingKey::from_ec_der(pkcs8.as_ref());
+    let public = jsonwebtoken::jwk::Jwk::from_encoding_key(&private, jsonwebtoken::Algorithm::ES384).unwrap();
+    edi.register_with("p384", &keyed(&[serde_json::to_value(public).unwrap()])).await;
+    let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES384);
+    request(edi, &jsonwebtoken::encode(&header, &claims(edi, "p384"), &private).unwrap()).await.assert(200);
 }
 
 #[tokio::test]
