@@ -62,7 +62,7 @@ impl Draft {
             }
         });
         self.lifetime = fields.read("access_token_lifetime", |value| {
-            let most = settings.max_ttl;
+            let most = settings.lifetimes.max();
             let seconds = value.as_u64().and_then(|seconds| u32::try_from(seconds).ok());
             seconds
                 .filter(|seconds| (MIN_LIFETIME..=most).contains(seconds))

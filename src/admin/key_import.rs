@@ -70,7 +70,7 @@ pub async fn import(service: &Service, operator: &Operator, body: &[u8]) -> Resu
         let fits = seconds.filter(|seconds| (1..=MAX_LIFETIME).contains(seconds));
         fits.ok_or_else(|| format!("expected 1 to {MAX_LIFETIME} whole seconds"))
     };
-    let lifetime = fields.read("lifetime", in_bounds).flatten().unwrap_or(service.settings.max_ttl);
+    let lifetime = fields.read("lifetime", in_bounds).flatten().unwrap_or(service.settings.lifetimes.max());
     fields.finish()?;
     let Some(text) = text else { return Err(AdminError::field("key", "there is no key to import")) };
     // Parsing an RSA key and trying it out takes milliseconds.

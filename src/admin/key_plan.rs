@@ -292,12 +292,12 @@ fn of_ring(
         }
         _ => {}
     }
-    if ring.longest_lifetime > service.settings.max_ttl {
+    if ring.longest_lifetime > service.settings.lifetimes.max() {
         let detail = format!(
             "tokens of up to {} were allowed once, so each key stays published that long after it stopped; today \
              tokens.max_ttl is {}",
             span(Duration::from_secs(ring.longest_lifetime.into())),
-            span(Duration::from_secs(service.settings.max_ttl.into()))
+            span(Duration::from_secs(service.settings.lifetimes.max().into()))
         );
         risks.push(Risk { algorithm, ..Risk::note("longer_lifetime_once", detail) });
     }

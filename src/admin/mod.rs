@@ -19,6 +19,7 @@ pub mod keys;
 pub mod master_key;
 pub mod page;
 pub mod reach;
+pub mod reload;
 pub mod revocations;
 pub mod roles;
 pub mod secret_rotation;

@@ -31,11 +31,13 @@ mod key_export;
 mod key_import;
 mod key_plan;
 mod key_revoke;
+mod live;
 mod output;
 mod parse;
 mod progress;
 mod proxy_config;
 pub mod recover;
+mod reload;
 mod restore;
 mod revoke;
 mod role;
@@ -97,6 +99,7 @@ enum Command {
     ProxyConfig(Box<proxy_config::Args>),
     Status(Box<status::Args>),
     Health(Box<health::Args>),
+    Reload(Box<reload::Args>),
     Backup(Box<backup::Args>),
     Restore(Box<restore::Args>),
     Recover(Box<recover::Args>),
@@ -121,6 +124,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Revoke(args) => revoke::run(*args, output).await,
         Command::ProxyConfig(args) => proxy_config::run(*args, output).await,
         Command::Status(args) => status::run(*args, output).await,
+        Command::Reload(args) => reload::run(*args, output).await,
         Command::Health(args) => health::run(*args, output).await,
         Command::Backup(args) => backup::run(*args, output).await,
         Command::Restore(args) => restore::run(*args, output).await,

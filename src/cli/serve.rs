@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_web::web::{self, ServiceConfig};
@@ -10,7 +10,9 @@ use clap::Args as ClapArgs;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::live::Live;
 use super::{ConfigFlags, Exit, Failure, Output, descriptors};
+use crate::admin::reload::Reload;
 use crate::ambient::Ambient;
 use crate::config;
 use crate::config::{Config, Engine, LogFormat};
@@ -26,7 +28,7 @@ use crate::model::keyring::Schedule;
 use crate::oauth::access_token::RoleClaims;
 use crate::oauth::failures::Rate;
 use crate::oauth::pulse::BEAT;
-use crate::oauth::service::{Service, Settings, Surroundings};
+use crate::oauth::service::{Lifetimes, Service, Settings, Surroundings};
 use crate::oauth::{clock_watch, rotation};
 use crate::store::measured::Measured;
 use crate::store::memory::MemoryStore;
@@ -58,8 +60,11 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     }
     descriptors::raise();
     let running = start(&config, Ambient::system()).await?;
+    running.live.follow(args.flags.sources());
     greet(&config, &running, output);
+    let reloading = tokio::spawn(reload_at_signal(Arc::clone(&running.live)));
     stop_signal().await;
+    reloading.abort();
     tracing::info!(target: "edi::serve", "stopping: answers under way finish first");
     running.stop().await
 }
@@ -88,6 +93,8 @@ pub struct Running {
     pub start: Start,
     /// What the endpoints work with.
     pub service: Arc<Service>,
+    /// What it can take in while it serves.
+    pub live: Arc<Live>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<std::io::Result<()>>,
     background: Vec<JoinHandle<()>>,
@@ -104,6 +111,7 @@ impl Running {
         self.background.iter().for_each(JoinHandle::abort);
         // The mirrors stop following before there is nothing left to follow.
         let store = Arc::clone(&self.service.store);
+        drop(self.live);
         drop(self.service);
         store.close().await;
         match served {
@@ -190,21 +198,31 @@ async fn start_with(
         tokio::spawn(clock_watch::watch(Arc::clone(&service))),
     ];
     background.extend([&tls, &admin_tls].into_iter().flatten().map(|tls| tokio::spawn(Arc::clone(tls).keep_current())));
+    let live = Arc::new(Live {
+        service: Arc::clone(&service),
+        oauth_body: BodyLimit::new(config.limits.oauth_body_bytes),
+        admin_body: BodyLimit::new(config.limits.admin_body_bytes),
+        certificates: [&tls, &admin_tls].into_iter().flatten().cloned().collect(),
+        follows: OnceLock::new(),
+    });
     let data = web::Data::from(Arc::clone(&service));
-    let limit = BodyLimit(config.limits.oauth_body_bytes);
+    let limit = live.oauth_body.clone();
     let issuer_path = config.issuer.path().to_owned();
     let public_routes = {
         let data = data.clone();
         move |routes: &mut ServiceConfig| {
-            routes.app_data(data.clone()).app_data(web::Data::new(limit));
+            routes.app_data(data.clone()).app_data(web::Data::new(limit.clone()));
             routes::public(routes, &issuer_path);
         }
     };
-    let limit = BodyLimit(config.limits.admin_body_bytes);
+    let limit = live.admin_body.clone();
+    let reload: Arc<dyn Reload> = Arc::clone(&live) as _;
+    let reload = web::Data::from(reload);
     let http = server::Settings { figures: Arc::clone(&figures.http), tls, admin_tls, ..http_settings(config) };
     let figures = web::Data::new(figures);
     let admin_routes = move |routes: &mut ServiceConfig| {
-        routes.app_data(data.clone()).app_data(web::Data::new(limit)).app_data(figures.clone());
+        routes.app_data(data.clone()).app_data(web::Data::new(limit.clone())).app_data(figures.clone());
+        routes.app_data(reload.clone());
         routes::admin(routes);
     };
     let entropy = Arc::clone(&ambient.entropy);
@@ -214,7 +232,7 @@ async fn start_with(
         };
         server::serve((public, public_routes), (admin, admin_routes), &http, &entropy, stop).await
     });
-    Ok(Running { public: public_at, admin: admin_at, start, service, stop, serving, background })
+    Ok(Running { public: public_at, admin: admin_at, start, service, live, stop, serving, background })
 }
 
 /// TLS of both listeners, when edi itself encrypts. Only the admin listener asks for certificates.
@@ -255,6 +273,15 @@ fn greet(config: &Config, running: &Running, output: Output) {
     }
 }
 
+/// Reloads at each SIGHUP.
+async fn reload_at_signal(live: Arc<Live>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        live.on_signal().await;
+    }
+}
+
 /// Resolves at SIGINT or SIGTERM.
 pub async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
@@ -283,8 +310,7 @@ fn settings(config: &Config) -> Settings {
     let seconds = |length: Duration| u32::try_from(length.as_secs()).unwrap_or(u32::MAX);
     Settings {
         issuer: config.issuer.as_str().to_owned(),
-        ttl: seconds(config.tokens.ttl),
-        max_ttl: seconds(config.tokens.max_ttl),
+        lifetimes: Lifetimes::new(seconds(config.tokens.ttl), seconds(config.tokens.max_ttl)),
         audience: config.tokens.audience.clone(),
         default_role: config.tokens.default_role.clone(),
         algorithms: config.keys.algorithms.clone(),
@@ -307,7 +333,7 @@ fn plan(config: &Config, settings: &Settings, admin_at: SocketAddr) -> Plan {
         issuer: settings.issuer.clone(),
         admin_url: config.listen.admin_url_at(admin_at),
         algorithms: settings.algorithms.clone(),
-        max_ttl: settings.max_ttl,
+        max_ttl: settings.lifetimes.max(),
     }
 }
 

@@ -52,8 +52,13 @@ pub(super) struct Merged {
 
 /// Every key with its default, in the order of the file.
 pub(super) fn defaults() -> Vec<(String, Json)> {
+    leaves(&RawConfig::default())
+}
+
+/// Every key with its value, in the same order.
+pub(super) fn leaves(raw: &RawConfig) -> Vec<(String, Json)> {
     let mut leaves = Vec::new();
-    if let Ok(tree) = serde_json::to_value(RawConfig::default()) {
+    if let Ok(tree) = serde_json::to_value(raw) {
         flatten("", &tree, &mut leaves);
     }
     leaves

@@ -34,6 +34,12 @@ pub fn load(sources: &Sources) -> Result<Config, Vec<Problem>> {
     parse::parse(&merged.raw, &merged.origins, merged.problems)
 }
 
+/// Every key with what the sources say of it, in the order of [`defaults`]; what cannot be used leaves the default.
+#[must_use]
+pub fn settings(sources: &Sources) -> Vec<(String, serde_json::Value)> {
+    layers::leaves(&layers::merge(sources).raw)
+}
+
 /// Every key with its default as JSON, ordered by name.
 #[must_use]
 pub fn defaults() -> Vec<(String, serde_json::Value)> {

@@ -21,9 +21,10 @@ use super::problem::Problem;
 use crate::admin::access::{Operator, authenticate};
 use crate::admin::error::AdminError;
 use crate::admin::page::PageRequest;
+use crate::admin::reload::Reload;
 use crate::admin::version::{At, IfMatch};
 use crate::admin::{
-    backup, clients, deployments, explain, key_import, key_plan, keys, master_key, reach, revocations, roles,
+    backup, clients, deployments, explain, key_import, key_plan, keys, master_key, reach, reload, revocations, roles,
     secret_rotation, status,
 };
 use crate::model::scope::AdminScope;
@@ -54,6 +55,7 @@ struct Call<'a> {
     query: &'a Query,
     version: &'a IfMatch,
     body: &'a [u8],
+    reload: Option<&'a dyn Reload>,
 }
 
 impl Call<'_> {
@@ -114,6 +116,10 @@ impl Operation {
             Self::RevocationList => ok(&revocations::list(service, operator, query.get("kind"), &call.page()?).await?),
             Self::RevocationCreate => created(&revocations::create(service, operator, body).await?),
             Self::Backup => answer(backup::begin(service, operator).await?),
+            Self::Reload => match call.reload {
+                Some(live) => ok(&reload::reload(service, operator, live, body).await?),
+                None => return Err(AdminError::NotFound("nothing can be reloaded here".into())),
+            },
             Self::Status => ok(&status::show(service, operator).await?),
         })
     }
@@ -176,7 +182,7 @@ pub async fn handle(
     let query = Query::parse(request.query_string(), row.query)?;
     operator.asks_for(row.operation.name());
     let body = if row.takes_body() {
-        let body = body::read(request.headers(), payload, limit.0).await?;
+        let body = body::read(request.headers(), payload, limit.get()).await?;
         // Once more: a body can take its time, and a token that was revoked meanwhile changes nothing.
         operator = authenticate(&service, bearer.as_ref().map(Secret::expose), row.operation.name(), &origin)?;
         if !body.is_empty() && !media_type_fits(&request) {
@@ -188,8 +194,15 @@ pub async fn handle(
         zeroize::Zeroizing::default()
     };
     let version = if_match(request.headers());
-    let call =
-        Call { service: &service, operator: &operator, names: &names, query: &query, version: &version, body: &body };
+    let call = Call {
+        service: &service,
+        operator: &operator,
+        names: &names,
+        query: &query,
+        version: &version,
+        body: &body,
+        reload: request.app_data::<web::Data<dyn Reload>>().map(|live| &***live),
+    };
     Ok(row.operation.perform(&call).await?)
 }
 

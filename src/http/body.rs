@@ -1,5 +1,7 @@
 //! Request bodies: bounded in size and in time, never compressed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::error::PayloadError;
@@ -14,13 +16,32 @@ use super::problem::Problem;
 use crate::oauth::error::OAuthError;
 
 /// The largest body an application's routes take, in bytes; part of the application's data.
-#[derive(Debug, Clone, Copy)]
-pub struct BodyLimit(pub usize);
+#[derive(Debug, Clone)]
+pub struct BodyLimit(Arc<AtomicUsize>);
+
+impl BodyLimit {
+    /// A limit of so many bytes.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(bytes.into()))
+    }
+
+    /// The limit now.
+    #[must_use]
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Changes it for requests to come.
+    pub fn set(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+}
 
 /// The limit at an OAuth, decision or Legion endpoint: the application's, or [`OAUTH_LIMIT`].
 #[must_use]
 pub fn oauth_limit(request: &HttpRequest) -> usize {
-    request.app_data::<web::Data<BodyLimit>>().map_or(OAUTH_LIMIT, |limit| limit.0)
+    request.app_data::<web::Data<BodyLimit>>().map_or(OAUTH_LIMIT, |limit| limit.get())
 }
 
 /// The largest body at an OAuth, decision or Legion endpoint unless configured otherwise, in bytes.

@@ -74,6 +74,7 @@ fn describe(operation: Operation) -> Op {
         Operation::RevocationCreate => revocations::create(),
         Operation::Status => status::show(),
         Operation::Backup => status::backup(),
+        Operation::Reload => status::reload(),
     }
 }
 
@@ -228,7 +229,7 @@ fn operations(place: &Place, settings: &Settings) -> Vec<(String, Value)> {
 fn operation(row: &Row) -> Value {
     let begins = row.path.split('/').next().unwrap_or_default();
     let scopes: Vec<&str> = row.right.scopes().into_iter().map(AdminScope::name).collect();
-    let tag = if matches!(begins, "explain" | "backup") { "status" } else { begins };
+    let tag = if matches!(begins, "explain" | "backup" | "reload") { "status" } else { begins };
     let mut op = describe(row.operation)
         .with("operationId", json!(camel(&format!("{:?}", row.operation))))
         .with("tags", json!([tag]))

@@ -69,7 +69,7 @@ pub async fn issue(service: &Service, caller: &Caller, request: &LegionRequest) 
     };
     let settings = &service.settings;
     let (longest, lineage) = match bearer {
-        Some(bearer) if holds_issue(bearer) => (settings.max_ttl, Lineage::default()),
+        Some(bearer) if holds_issue(bearer) => (settings.lifetimes.max(), Lineage::default()),
         Some(bearer) => {
             if !bearer.roles.contains(&role) {
                 return Err(LegionRefusal::Forbidden("the token does not hold this role"));
@@ -104,7 +104,7 @@ fn holds_issue(bearer: &Claims) -> bool {
 
 /// The longest lifetime that a client may ask for, in seconds: its own, else the longest of all.
 fn allowed(service: &Service, client: &Client) -> u32 {
-    let longest = service.settings.max_ttl;
+    let longest = service.settings.lifetimes.max();
     client.access_token_lifetime.unwrap_or(longest).min(longest)
 }
 

@@ -4,6 +4,7 @@
 //! answered only once the mirrors have it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use crate::store::collections::revocations::{self, RevocationIndex};
 use crate::store::collections::{installation, keyrings};
 use crate::store::mirror::{Fold, Mirror};
 use crate::store::record::decode;
+use crate::store::tx::TxError;
 use crate::store::{Key, Revision, Store, StoreError};
 
 /// Past this long without word from the store, what must see revocations is refused.
@@ -47,10 +49,8 @@ const ISSUING_STALE: Duration = Duration::from_mins(15);
 pub struct Settings {
     /// The issuer identifier, exactly as tokens carry it.
     pub issuer: String,
-    /// Lifetime of tokens in seconds where the client names none.
-    pub ttl: u32,
-    /// The longest lifetime in seconds.
-    pub max_ttl: u32,
+    /// How long tokens live.
+    pub lifetimes: Arc<Lifetimes>,
     /// The audience of roles that have none of their own.
     pub audience: String,
     /// The role of clients and deployments created without one.
@@ -71,6 +71,33 @@ pub struct Settings {
     pub failures: Rate,
 }
 
+/// The lifetimes of tokens, in seconds. They may change while edi serves: see [`Service::set_lifetimes`].
+#[derive(Debug)]
+pub struct Lifetimes {
+    ttl: AtomicU32,
+    max: AtomicU32,
+}
+
+impl Lifetimes {
+    /// That of clients which name none, and the longest.
+    #[must_use]
+    pub fn new(ttl: u32, max: u32) -> Arc<Self> {
+        Arc::new(Self { ttl: ttl.into(), max: max.into() })
+    }
+
+    /// That of tokens whose client names none.
+    #[must_use]
+    pub fn ttl(&self) -> u32 {
+        self.ttl.load(Ordering::Relaxed)
+    }
+
+    /// The longest.
+    #[must_use]
+    pub fn max(&self) -> u32 {
+        self.max.load(Ordering::Relaxed)
+    }
+}
+
 impl Settings {
     /// The algorithm used where a client asks for none.
     #[must_use]
@@ -88,7 +115,7 @@ impl Settings {
     /// The lifetime of a client's tokens in seconds.
     #[must_use]
     pub fn lifetime(&self, client: &Client) -> u32 {
-        client.access_token_lifetime.unwrap_or(self.ttl).min(self.max_ttl)
+        client.access_token_lifetime.unwrap_or_else(|| self.lifetimes.ttl()).min(self.lifetimes.max())
     }
 }
 
@@ -243,7 +270,7 @@ impl Service {
         masters: Arc<MasterKeys>,
     ) -> Result<Arc<Self>, OpenError> {
         // Before a longer token can be issued, the rings know of it: keys stay published that much longer.
-        keyrings::raise_lifetime(&*store, &ambient, settings.max_ttl).await?;
+        keyrings::raise_lifetime(&*store, &ambient, settings.lifetimes.max()).await?;
         let sealed = installation::secret_keys(&*store).await?;
         let secret_keys =
             SecretKeys::open(&*masters, &sealed.sealed).map_err(|error| OpenError::Keys(error.to_string()))?;
@@ -314,7 +341,20 @@ impl Service {
     #[must_use]
     pub fn longest_lifetime(&self) -> Duration {
         let ever = self.keys.read().rings().map(|ring| ring.longest_lifetime).max().unwrap_or(0);
-        Duration::from_secs(u64::from(ever.max(self.settings.max_ttl)))
+        Duration::from_secs(u64::from(ever.max(self.settings.lifetimes.max())))
+    }
+
+    /// Changes the lifetimes of tokens issued from now on. The rings know of longer ones before any is issued.
+    ///
+    /// # Errors
+    /// When the store takes no writes; nothing has changed then.
+    pub async fn set_lifetimes(&self, ttl: u32, max: u32) -> Result<(), TxError> {
+        if max > self.settings.lifetimes.max() {
+            keyrings::raise_lifetime(&*self.store, &self.ambient, max).await?;
+        }
+        self.settings.lifetimes.max.store(max, Ordering::Relaxed);
+        self.settings.lifetimes.ttl.store(ttl, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Waits until everything in memory has passed a commit, so that its 200 means that it had its effect.

@@ -50,8 +50,8 @@ fn configuration_problems_are_told_at_once_with_their_origins() {
         run.err,
         "error: the configuration has 4 problems\n  \
          tokens.tll in config/edi.toml: unknown key; did you mean `tokens.ttl`?\n  \
-         listen.public = \"0.0.0.0:8080\" from EDI__LISTEN__PUBLIC: plain HTTP beyond loopback: let a proxy in front \
-         encrypt and say so with listen.tls = \"off-behind-proxy\"\n  \
+         listen.public = \"0.0.0.0:8080\" from EDI__LISTEN__PUBLIC: plain HTTP beyond loopback: give edi a certificate \
+         (listen.tls = \"on\"), or let a proxy in front encrypt and say so with listen.tls = \"off-behind-proxy\"\n  \
          tokens.ttl = \"2h\" from EDI__TOKENS__TTL: tokens.ttl = 2h is longer than tokens.max_ttl = 1h\n  \
          log.format = \"xml\" from a flag: expected auto, pretty or json\n  \
          next: every key with its default: config/edi.toml; judge again without serving: `edi check`\n"

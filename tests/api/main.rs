@@ -35,6 +35,7 @@ mod legion;
 mod master_key;
 mod metrics;
 mod pressure;
+mod reload;
 mod revocation;
 mod secret_rotation;
 mod staleness;

@@ -43,6 +43,7 @@ pub(in crate::http) enum Operation {
     RevocationCreate,
     Status,
     Backup,
+    Reload,
 }
 
 use Operation as Op;
@@ -80,6 +81,7 @@ impl Operation {
             Self::RevocationCreate => "revocation.create",
             Self::Status => "status.show",
             Self::Backup => "backup.create",
+            Self::Reload => "config.reload",
         }
     }
 }
@@ -165,6 +167,7 @@ pub(in crate::http) static TABLE: &[Row] = &[
     look("status", Op::Status, AdminScope::Read),
     // All there is, for safe keeping: it is told like a change.
     Row { method: "GET", ..post("backup", Op::Backup, AdminScope::Admin) },
+    post("reload", Op::Reload, AdminScope::Admin),
 ];
 
 const fn row(method: &'static str, path: &'static str, operation: Operation, right: Right) -> Row {

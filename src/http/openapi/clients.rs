@@ -37,7 +37,7 @@ fn settable(settings: &Settings) -> Value {
         },
         "access_token_lifetime": {
             "description": "Seconds that its tokens live; absent: tokens.ttl.",
-            "type": ["integer", "null"], "minimum": 10, "maximum": settings.max_ttl,
+            "type": ["integer", "null"], "minimum": 10, "maximum": settings.lifetimes.max(),
         },
         "access_token_signing_alg": {
             "description": "The algorithm its tokens are signed with; absent: the first of keys.algorithms.",

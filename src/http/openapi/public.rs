@@ -35,7 +35,7 @@ pub(super) fn schemas(settings: &Settings) -> Vec<(&'static str, Value)> {
                 json!({
                     "access_token": text("A JWT (RFC 9068)."),
                     "token_type": { "const": "Bearer" },
-                    "expires_in": { "type": "integer", "minimum": 1, "maximum": settings.max_ttl },
+                    "expires_in": { "type": "integer", "minimum": 1, "maximum": settings.lifetimes.max() },
                     "scope": text("What it holds."),
                 }),
             ),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::build::{Op, answer, closed, count, flag, instant, list, or_null, schema, text};
+use super::build::{Op, answer, closed, content, count, flag, instant, list, or_null, schema, text};
 
 /// What looking at edi brings along.
 pub(super) fn schemas() -> Vec<(&'static str, Value)> {
@@ -40,6 +40,28 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("Status", status()),
+        (
+            "Reloaded",
+            answer(
+                &["applied", "needs_restart", "certificates_taken_in"],
+                json!({
+                    "applied": list(schema("Setting")),
+                    "needs_restart": list(schema("Setting")),
+                    "certificates_taken_in": flag("Whether the certificates on disk had changed and are used now."),
+                }),
+            ),
+        ),
+        (
+            "Setting",
+            answer(
+                &["key", "from", "to"],
+                json!({
+                    "key": text("Its key in the configuration."),
+                    "from": { "description": "What was in force." },
+                    "to": { "description": "What the configuration says now." },
+                }),
+            ),
+        ),
     ]
 }
 
@@ -136,6 +158,25 @@ pub(super) fn backup() -> Op {
             "The backup.",
             json!({ "application/octet-stream": { "schema": { "type": "string", "format": "binary" } } }),
             Value::Null,
+        )
+}
+
+pub(super) fn reload() -> Op {
+    Op::new("Take in what the configuration says now")
+        .says(
+            "The file is read anew; environment and flags are those of the start. All of it is judged first: with a \
+             problem anywhere nothing changes, and 422 names the keys.",
+        )
+        .may_take(content("application/json", closed(&[], json!({})), &[("nothing", json!({}))]))
+        .gives(
+            200,
+            "What is in force now, and what needs a start.",
+            schema("Reloaded"),
+            json!({
+                "applied": [{ "key": "tokens.ttl", "from": "15m", "to": "10m" }],
+                "needs_restart": [{ "key": "listen.workers", "from": 0, "to": 4 }],
+                "certificates_taken_in": false,
+            }),
         )
 }
 

@@ -10,8 +10,7 @@ use crate::oauth::access_token::RoleClaims;
 fn settings() -> Settings {
     Settings {
         issuer: "https://edi.example/tenant".into(),
-        ttl: 900,
-        max_ttl: 86_400,
+        lifetimes: crate::oauth::service::Lifetimes::new(900, 86_400),
         audience: "model-prediction-api".into(),
         default_role: "default".parse().ok(),
         algorithms: vec![Algorithm::Es256],

@@ -172,6 +172,11 @@ impl TestEdi {
         }
     }
 
+    /// Has it follow a configuration from now on.
+    pub(crate) fn follow(&self, sources: Sources) {
+        self.running.as_ref().unwrap().live.follow(sources);
+    }
+
     /// What its endpoints work with.
     pub(crate) fn service(&self) -> &Arc<Service> {
         &self.running.as_ref().unwrap().service
