@@ -8,7 +8,7 @@
 //! | [`error`], [`bearer`], [`problem`] | refusals in the dialect of their endpoint |
 //! | [`document`], [`cors`] | metadata and JWKS: entity tags and open CORS |
 //! | [`traffic`], [`metrics`] | what is counted of every request, and all figures for Prometheus |
-//! | [`routes`], [`openapi`] | every route of both listeners, and their description |
+//! | [`routes`], [`openapi`], [`swagger`] | every route of both listeners, their description, and a page to read it |
 //! | [`token`], [`introspect`], [`revoke`], [`jwks`], [`metadata`], [`authz`], [`legion`], [`health`], [`admin`] | one file per endpoint |
 //! | `backup` | the admin API's one answer that is no JSON |
 //!
@@ -46,6 +46,7 @@ pub mod revoke;
 pub mod routes;
 pub mod server;
 mod stream;
+pub mod swagger;
 pub mod tls;
 pub mod token;
 pub mod traffic;

@@ -195,10 +195,12 @@ fn operations(place: &Place, settings: &Settings) -> Vec<(String, Value)> {
         Endpoint::Named | Endpoint::Nginx | Endpoint::Forwarded | Endpoint::Envoy => "decisions",
         Endpoint::LegionToken | Endpoint::LegionJwks => "legion",
         Endpoint::Live | Endpoint::Ready => "health",
-        Endpoint::OpenApi | Endpoint::Metrics => "status",
+        Endpoint::OpenApi | Endpoint::Metrics | Endpoint::SwaggerHome | Endpoint::Swagger | Endpoint::SwaggerFile => {
+            "status"
+        }
     };
     let mut base = base.with("tags", json!([tag]));
-    if place.path.contains('{') {
+    if place.endpoint == Endpoint::Envoy {
         base = base.parameter(json!({
             "name": "path", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 },
             "description": "The path that Envoy was asked for; it may have any number of segments.",
@@ -349,6 +351,10 @@ fn refusals() -> Value {
                 &[("WWW-Authenticate", "Challenge")],
             ),
         ),
+        (
+            "NotAcceptable",
+            problem("The file is kept compressed: take gzip.", 406, "Not Acceptable", "the request is refused", &[]),
+        ),
         ("NotFound", problem("There is no such thing.", 404, "Not Found", "there is no client with this id", &[])),
         (
             "Timeout",
@@ -437,7 +443,8 @@ fn security_schemes(settings: &Settings) -> Value {
         },
         "clientCredentials": {
             "type": "oauth2",
-            "description": "Where such tokens come from.",
+            "description": "Where such tokens come from. A browser cannot ask there from another page, on purpose: get one by \
+                            `edi token get` and paste it at `bearer`.",
             "flows": { "clientCredentials": {
                 "tokenUrl": format!("{}/oauth2/token", settings.issuer), "scopes": scopes,
             } },

@@ -5,7 +5,7 @@ use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Resource, guard};
 
-use super::{admin, authz, cors, health, introspect, jwks, legion, metadata, metrics, openapi, revoke, token};
+use super::{admin, authz, cors, health, introspect, jwks, legion, metadata, metrics, openapi, revoke, swagger, token};
 
 /// An endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,9 @@ pub(super) enum Endpoint {
     Ready,
     OpenApi,
     Metrics,
+    SwaggerHome,
+    Swagger,
+    SwaggerFile,
 }
 
 /// The methods that an endpoint takes.
@@ -86,6 +89,9 @@ pub(super) static PUBLIC: &[Place] = &[
 /// The admin listener beside `/admin/v1`; none of these needs a token.
 pub(super) static ADMIN: &[Place] = &[
     at("/openapi.json", Takes::Get, Endpoint::OpenApi),
+    at("/swagger", Takes::Get, Endpoint::SwaggerHome),
+    at("/swagger/", Takes::Get, Endpoint::Swagger),
+    at("/swagger/{file}", Takes::Get, Endpoint::SwaggerFile),
     at("/metrics", Takes::Get, Endpoint::Metrics),
     at("/health/live", Takes::Get, Endpoint::Live),
     at("/health/ready", Takes::Get, Endpoint::Ready),
@@ -146,6 +152,8 @@ fn resource(path: &str, place: &Place) -> Resource {
         Endpoint::Ready => route.to(health::ready),
         Endpoint::OpenApi => route.to(openapi::openapi),
         Endpoint::Metrics => route.to(metrics::metrics),
+        Endpoint::SwaggerHome => route.to(swagger::home),
+        Endpoint::Swagger | Endpoint::SwaggerFile => route.to(swagger::file),
     });
     let resource = if place.takes == Takes::Document {
         resource.route(web::method(Method::OPTIONS).to(cors::preflight))

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::build::{Op, answer, closed, content, count, list, schema, text};
 use super::keys::jwk;
 use crate::http::routes::Endpoint;
+use crate::http::swagger;
 use crate::keys::client_keys::ALGORITHMS;
 use crate::model::algorithm::Algorithm;
 use crate::model::scope::OIDC_SCOPES;
@@ -181,6 +182,27 @@ pub(super) fn describe(endpoint: Endpoint, settings: &Settings) -> Op {
         Endpoint::Metrics => Op::new("Figures for Prometheus")
             .says("Holds counts, and never the name of a client or a role; needs no token.")
             .answers(200, "Every figure.", content("text/plain", json!({ "type": "string" }), &[]), Value::Null),
+        Endpoint::SwaggerHome => Op::new("The way to `/swagger/`").answers(
+            308,
+            "It is at `/swagger/`.",
+            Value::Null,
+            json!({ "Location": { "schema": { "const": "/swagger/" } } }),
+        ),
+        Endpoint::Swagger => Op::new("This document, to read and to try out")
+            .says("Self-contained: nothing is loaded from elsewhere. Needs no token.")
+            .answers(200, "The page.", content("text/html", json!({ "type": "string" }), &[]), page_headers()),
+        Endpoint::SwaggerFile => {
+            let name = json!({ "type": "string", "enum": swagger::files() });
+            let text = |kind: &str| (kind.to_owned(), json!({ "schema": { "type": "string" } }));
+            let media = [text("text/javascript"), text("text/css")].into_iter().collect();
+            Op::new("A file of that page")
+                .parameter(
+                    json!({ "name": "file", "in": "path", "required": true, "description": "Which.", "schema": name }),
+                )
+                .answers(200, "The file.", Value::Object(media), page_headers())
+                .refuses(404, "NotFound")
+                .refuses(406, "NotAcceptable")
+        }
         Endpoint::OpenApi => Op::new("This document")
             .says("Holds no data but the issuer and configured limits, and needs no token.")
             .gives(200, "OpenAPI 3.1.", json!({ "type": "object" }), Value::Null),
@@ -188,6 +210,10 @@ pub(super) fn describe(endpoint: Endpoint, settings: &Settings) -> Op {
             super::decision::describe(endpoint)
         }
     }
+}
+
+fn page_headers() -> Value {
+    json!({ "Content-Security-Policy": { "required": true, "schema": { "type": "string" } } })
 }
 
 /// Credentials by Basic; without them, by the form.
