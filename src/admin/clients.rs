@@ -4,10 +4,12 @@
 
 use super::access::Operator;
 use super::client_draft::Draft;
+use super::client_filter::ClientFilter;
+use super::client_put::Whole;
 use super::client_view::{ClientView, Created, SecretView};
 use super::error::AdminError;
 use super::fields::{Fields, parsed, text};
-use super::page::{Page, PageRequest};
+use super::page::{Page, PageRequest, sift};
 use super::version::{At, IfMatch};
 use crate::keys::secrets::parse as parse_tagged;
 use crate::model::client::{Client, MAX_NAME, MAX_SECRETS, SecretCheck, StoredSecret};
@@ -26,9 +28,12 @@ use crate::store::tx::TxError;
 ///
 /// # Errors
 /// [`AdminError`].
-pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Result<Created<ClientView>, AdminError> {
+pub async fn create(
+    service: &Service,
+    operator: &Operator,
+    body: &[u8],
+) -> Result<At<Created<ClientView>>, AdminError> {
     operator.demand(AdminScope::Clients)?;
-    let now = service.now();
     let mut fields = Fields::parse(body)?;
     let id = fields.require("client_id", "a client needs an id", |value| {
         let id = parsed(value, ClientId::parse)?;
@@ -37,47 +42,35 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
         }
         Ok(id)
     });
-    let chosen = take_chosen_secret(&mut fields);
-    let roles_given = fields.has("roles");
-    let mut draft = Draft::default();
-    draft.read(service, &mut fields);
-    if !draft.state.unwrap_or(true) {
+    let mut whole = Whole::read(service, &mut fields);
+    if whole.disables() {
         fields.problem("state", "a new client is enabled");
     }
-    if chosen.is_some() && draft.is_for_keys() {
-        fields.problem("client_secret", "a client of private_key_jwt has no secret");
-    }
     fields.finish()?;
-    let Some(client_id) = id else { return Err(AdminError::field("client_id", "a client needs an id")) };
-    let mut client = Client::new(client_id, now);
-    draft.apply(&mut client);
-    draft.judge_family(&client, now)?;
-    // The default role stands in for a role left out, unless the client is there for edi's own API. A template has
-    // none for clients.
-    if !roles_given && client.admin_scopes.is_empty() {
-        client.roles.extend(service.settings.default_role.as_ref().and_then(|role| role.for_client()).cloned());
-    }
-    may_change(operator, None, Some(&client))?;
-    let mut shown = None;
-    if client.auth_method.uses_secrets() {
-        let (secret, once) = make_secret(service, &client.client_id, None, None, chosen).await?;
-        client.secrets.push(secret);
-        shown = once;
-    }
-    let by = operator.by(service, client.client_id.as_str());
-    let revision = clients::create(&*service.store, &service.ambient, &client, &by).await?;
-    service.settled(revision).await?;
-    Ok(Created { view: client.into(), client_secret: shown })
+    let Some(id) = id else { return Err(AdminError::field("client_id", "a client needs an id")) };
+    let made = whole.register(service, operator, id).await?;
+    made.ok_or_else(|| AdminError::Conflict("one with this id exists already".into()))
 }
 
-/// One page of clients.
+/// One page of the clients that are wanted.
 ///
 /// # Errors
 /// [`AdminError`].
-pub async fn list(service: &Service, operator: &Operator, page: &PageRequest) -> Result<Page<ClientView>, AdminError> {
+pub async fn list(
+    service: &Service,
+    operator: &Operator,
+    filter: &ClientFilter,
+    page: &PageRequest,
+) -> Result<Page<ClientView>, AdminError> {
     operator.demand_read(AdminScope::Clients)?;
-    let (found, next) = clients::list(&*service.store, page.after.as_ref(), page.limit).await?;
-    Ok(Page::new(found.into_iter().map(|(client, _)| client.into()).collect(), next.as_ref()))
+    let takes = |client: &Client| filter.takes(client);
+    let key = |client: &Client| clients::key(&client.client_id);
+    let (found, next) = sift(page, takes, key, async |after, limit| {
+        let (found, next) = clients::list(&*service.store, after.as_ref(), limit).await?;
+        Ok((found.into_iter().map(|(client, _)| client).collect(), next))
+    })
+    .await?;
+    Ok(Page::new(found.into_iter().map(Into::into).collect(), next.as_ref()))
 }
 
 /// One client.
@@ -211,7 +204,7 @@ pub async fn remove_secret(
     Ok(())
 }
 
-async fn change(
+pub(super) async fn change(
     service: &Service,
     operator: &Operator,
     id: &ClientId,

@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::access::Operator;
+use super::client_put::Put;
 use super::error::AdminError;
 use super::fields::{Fields, parsed};
-use super::page::{Page, PageRequest};
-use super::version::{At, IfMatch};
+use super::page::{Page, PageRequest, sift};
+use super::version::{At, Condition, IfMatch};
 use crate::model::deployment::{Deployment, MAX_HOSTS, MAX_PATHS, is_audience, parse_host, parse_path};
 use crate::model::id::DeploymentId;
 use crate::model::scope::{AdminScope, Role};
@@ -42,35 +43,92 @@ impl From<Deployment> for DeploymentView {
 ///
 /// # Errors
 /// [`AdminError`].
-pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Result<DeploymentView, AdminError> {
+pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Result<At<DeploymentView>, AdminError> {
     operator.demand(AdminScope::Deployments)?;
     let mut fields = Fields::parse(body)?;
     let id = fields.require("id", "a deployment needs an id", |value| parsed(value, DeploymentId::parse));
     let draft = Draft::read(service, &mut fields);
     fields.finish()?;
     let Some(id) = id else { return Err(AdminError::field("id", "a deployment needs an id")) };
-    let role = match (&draft.role, &service.settings.default_role) {
-        (Some(role), _) => role.clone(),
-        (None, Some(default)) => default.for_deployment(&id).map_err(|error| {
-            AdminError::field("role", format!("name one: this id makes none of tokens.default_role; {error}"))
-        })?,
-        (None, None) => return Err(AdminError::field("role", "a role is needed: tokens.default_role gives none")),
-    };
-    let now = service.now();
-    let mut deployment =
-        Deployment { id, role, hosts: Vec::new(), paths: Vec::new(), audience: None, created_at: now, updated_at: now };
-    draft.apply(&mut deployment);
-    let id = deployment.id.clone();
+    let deployment = draft.whole(service, id)?;
     let _placing = service.placing.lock().await;
     not_taken(service, &deployment)?;
-    let by = operator.by(service, id.as_str());
-    let change = deployments::change(&*service.store, &service.ambient, &id, &by, |before| match before {
+    let by = operator.by(service, deployment.id.as_str());
+    let change = deployments::change(&*service.store, &service.ambient, &deployment.id, &by, |before| match before {
         Some(_) => Err(ChangeError::<AdminError>::Exists),
         None => Ok(Some(deployment.clone())),
     });
     let (_, revision) = change.await?;
     service.settled(revision).await?;
-    Ok(deployment.into())
+    Ok(At { view: deployment.into(), revision })
+}
+
+/// Makes a deployment what the body says, whether or not it is there. What the body does not name is at its default
+/// afterwards.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn put(
+    service: &Service,
+    operator: &Operator,
+    id: &str,
+    condition: &Condition,
+    body: &[u8],
+) -> Result<Put<DeploymentView, DeploymentView>, AdminError> {
+    operator.demand(AdminScope::Deployments)?;
+    let id = DeploymentId::parse(id).map_err(|why| AdminError::field("id", why.to_string()))?;
+    let mut fields = Fields::parse(body)?;
+    if let Some(other) = fields.take("id")
+        && other != id.as_str()
+    {
+        fields.problem("id", "it is not the one in the path");
+    }
+    let draft = Draft::read(service, &mut fields);
+    fields.finish()?;
+    let whole = draft.whole(service, id)?;
+    let _placing = service.placing.lock().await;
+    let mut created = false;
+    let by = operator.by(service, whole.id.as_str());
+    let change = deployments::change(&*service.store, &service.ambient, &whole.id, &by, |before| {
+        condition.demand(before.map(|(_, there)| there)).map_err(ChangeError::Refused)?;
+        not_taken(service, &whole).map_err(ChangeError::Refused)?;
+        created = before.is_none();
+        let created_at = before.map_or(whole.created_at, |(before, _)| before.created_at);
+        Ok::<_, ChangeError<AdminError>>(Some(Deployment { created_at, ..whole.clone() }))
+    });
+    let (deployment, revision) = change.await?;
+    service.settled(revision).await?;
+    let view = deployment.ok_or_else(not_found)?.into();
+    Ok(if created { Put::Created(At { view, revision }) } else { Put::Replaced(At { view, revision }) })
+}
+
+/// Which deployments are wanted; all of it must hold.
+#[derive(Debug, Default)]
+pub struct DeploymentFilter {
+    role: Option<Role>,
+    /// Those that answer on this host by naming it, or by a wildcard.
+    host: Option<String>,
+}
+
+impl DeploymentFilter {
+    /// Reads `role` and `host` as they stand in a query.
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] naming the parameter.
+    pub fn parse(role: Option<&str>, host: Option<&str>) -> Result<Self, AdminError> {
+        let role = role.map(|text| Role::parse(text).map_err(|why| AdminError::field("role", why.to_string())));
+        let host = host.map(|text| parse_host(text).map_err(|why| AdminError::field("host", why)));
+        Ok(Self { role: role.transpose()?, host: host.transpose()? })
+    }
+
+    fn takes(&self, deployment: &Deployment) -> bool {
+        let answers = |host: &String| {
+            let parent = host.split_once('.').map(|(_, parent)| parent);
+            let wildcard = |named: &String| named.strip_prefix("*.").is_some_and(|rest| Some(rest) == parent);
+            deployment.hosts.iter().any(|named| named == host || wildcard(named))
+        };
+        self.role.as_ref().is_none_or(|role| deployment.role == *role) && self.host.as_ref().is_none_or(answers)
+    }
 }
 
 /// One page of deployments.
@@ -80,11 +138,18 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
 pub async fn list(
     service: &Service,
     operator: &Operator,
+    filter: &DeploymentFilter,
     page: &PageRequest,
 ) -> Result<Page<DeploymentView>, AdminError> {
     operator.demand_read(AdminScope::Deployments)?;
-    let (found, next) = deployments::list(&*service.store, page.after.as_ref(), page.limit).await?;
-    Ok(Page::new(found.into_iter().map(|(deployment, _)| deployment.into()).collect(), next.as_ref()))
+    let takes = |deployment: &Deployment| filter.takes(deployment);
+    let key = |deployment: &Deployment| deployments::key(&deployment.id);
+    let (found, next) = sift(page, takes, key, async |after, limit| {
+        let (found, next) = deployments::list(&*service.store, after.as_ref(), limit).await?;
+        Ok((found.into_iter().map(|(deployment, _)| deployment).collect(), next))
+    })
+    .await?;
+    Ok(Page::new(found.into_iter().map(Into::into).collect(), next.as_ref()))
 }
 
 /// One deployment.
@@ -207,6 +272,22 @@ impl Draft {
                 Ok(audience.to_owned())
             }),
         }
+    }
+
+    /// The deployment that the body describes and nothing else; with no role given it gets the default role.
+    fn whole(&self, service: &Service, id: DeploymentId) -> Result<Deployment, AdminError> {
+        let role = match (&self.role, &service.settings.default_role) {
+            (Some(role), _) => role.clone(),
+            (None, Some(default)) => default.for_deployment(&id).map_err(|error| {
+                AdminError::field("role", format!("name one: this id makes none of tokens.default_role; {error}"))
+            })?,
+            (None, None) => return Err(AdminError::field("role", "a role is needed: tokens.default_role gives none")),
+        };
+        let now = service.now();
+        let (hosts, paths) = (Vec::new(), Vec::new());
+        let mut whole = Deployment { id, role, hosts, paths, audience: None, created_at: now, updated_at: now };
+        self.apply(&mut whole);
+        Ok(whole)
     }
 
     /// Whether it says anything about where the deployment answers.

@@ -5,6 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::error::{AdminError, FieldError};
+use crate::keys::strict_json;
+
+/// How deep a body may be nested.
+const MAX_DEPTH: usize = 16;
 
 /// An object being read.
 #[derive(Debug)]
@@ -23,9 +27,15 @@ impl Fields {
             let (line, column) = (error.line(), error.column());
             AdminError::field("(body)", format!("not valid JSON, at line {line} column {column}"))
         })?;
-        match value {
-            Value::Object(object) => Ok(Self { object, problems: Vec::new() }),
-            _ => Err(AdminError::field("(body)", "expected a JSON object")),
+        if !value.is_object() {
+            return Err(AdminError::field("(body)", "expected a JSON object"));
+        }
+        match strict_json::parse_object(body, MAX_DEPTH) {
+            Some(object) => Ok(Self { object, problems: Vec::new() }),
+            None => Err(AdminError::field(
+                "(body)",
+                format!("a member is there twice, or it is nested more than {MAX_DEPTH} levels deep"),
+            )),
         }
     }
 
@@ -179,8 +189,12 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_refused() {
-        for bad in ["", "[]", "1", "{", "{\"a\":}", "\u{0}"] {
+        for bad in ["", "[]", "1", "{", "{\"a\":}", "\u{0}", "{\"a\":1,\"a\":1}", "{\"a\":{\"b\":1,\"b\":2}}"] {
             assert!(Fields::parse(bad.as_bytes()).is_err(), "{bad:?}");
         }
+        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(Fields::parse(nested(MAX_DEPTH - 1).as_bytes()).is_ok());
+        assert!(Fields::parse(nested(MAX_DEPTH).as_bytes()).is_err());
+        assert!(Fields::parse(nested(100_000).as_bytes()).is_err());
     }
 }

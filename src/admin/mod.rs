@@ -6,6 +6,8 @@
 pub mod access;
 pub mod backup;
 mod client_draft;
+pub mod client_filter;
+pub mod client_put;
 pub mod client_view;
 pub mod clients;
 pub mod deployments;

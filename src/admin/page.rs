@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
 use super::error::{AdminError, FieldError};
-use crate::store::Key;
+use crate::store::{Key, StoreError};
 
 /// The page size when none is asked for.
 pub const DEFAULT_LIMIT: usize = 100;
@@ -49,6 +49,44 @@ impl PageRequest {
         } else {
             Err(AdminError::Invalid(problems))
         }
+    }
+}
+
+/// How many entries one page looks at before it ends, with or without what is wanted among them.
+const LOOKED_AT: usize = 10_000;
+/// How many of them are read at once.
+const READ_AT_ONCE: usize = 500;
+
+/// One page of what is wanted from a longer list. A page may be short, even empty, with more to come: the work for one is
+/// bounded.
+///
+/// # Errors
+/// Those of the store.
+pub async fn sift<T>(
+    page: &PageRequest,
+    takes: impl Fn(&T) -> bool,
+    key: impl Fn(&T) -> Key,
+    fetch: impl AsyncFn(Option<Key>, usize) -> Result<(Vec<T>, Option<Key>), StoreError>,
+) -> Result<(Vec<T>, Option<Key>), AdminError> {
+    let mut found = Vec::new();
+    let mut after = page.after.clone();
+    let mut looked_at = 0;
+    loop {
+        let (items, next) = fetch(after, READ_AT_ONCE).await?;
+        looked_at += items.len();
+        for item in items {
+            if takes(&item) {
+                if found.len() == page.limit {
+                    let last = found.last().map(&key);
+                    return Ok((found, last));
+                }
+                found.push(item);
+            }
+        }
+        if next.is_none() || looked_at >= LOOKED_AT {
+            return Ok((found, next));
+        }
+        after = next;
     }
 }
 

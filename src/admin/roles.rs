@@ -1,6 +1,6 @@
 //! Looking at roles. A role is only a name: it exists where a deployment wants it or a client holds it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use serde::Serialize;
@@ -49,15 +49,28 @@ struct Use {
     callable: bool,
 }
 
-/// One page of roles, by name. Every page reads all clients once.
+/// One page of roles, by name: all of them, or those of one client. Every page reads all clients once.
 ///
 /// # Errors
 /// [`AdminError`].
-pub async fn list(service: &Service, operator: &Operator, page: &PageRequest) -> Result<Page<RoleView>, AdminError> {
+pub async fn list(
+    service: &Service,
+    operator: &Operator,
+    client: Option<&str>,
+    page: &PageRequest,
+) -> Result<Page<RoleView>, AdminError> {
     operator.demand(AdminScope::Read)?;
+    let only = match client {
+        None => None,
+        Some(id) => {
+            let id = ClientId::parse(id).map_err(|why| AdminError::field("client", why.to_string()))?;
+            let held = clients::get(&*service.store, &id).await?.map(|(client, _)| client.roles);
+            Some(held.unwrap_or_default())
+        }
+    };
     let after = page.after.as_ref().and_then(|key| Role::parse(key.as_str()).ok());
     // One more than asked for tells whether there is another page.
-    let mut uses = Uses { after, only: None, most: page.limit + 1, found: BTreeMap::new() };
+    let mut uses = Uses { after, only, most: page.limit + 1, found: BTreeMap::new() };
     uses.gather(service).await?;
     let more = uses.found.len() > page.limit;
     let items: Vec<RoleView> =
@@ -74,7 +87,7 @@ pub async fn show(service: &Service, operator: &Operator, role: &str) -> Result<
     operator.demand(AdminScope::Read)?;
     let not_found = || AdminError::NotFound("no deployment wants this role and no client holds it".into());
     let role = Role::parse(role).map_err(|_| not_found())?;
-    let mut uses = Uses { after: None, only: Some(role), most: 1, found: BTreeMap::new() };
+    let mut uses = Uses { after: None, only: Some(BTreeSet::from([role])), most: 1, found: BTreeMap::new() };
     uses.gather(service).await?;
     uses.found.pop_first().map(|(role, it)| view(service, role, it)).ok_or_else(not_found)
 }
@@ -105,7 +118,7 @@ fn view(service: &Service, role: Role, found: Use) -> RoleView {
 /// The first roles by name, as far as they are wanted; memory stays bounded however many there are.
 struct Uses {
     after: Option<Role>,
-    only: Option<Role>,
+    only: Option<BTreeSet<Role>>,
     most: usize,
     found: BTreeMap<Role, Use>,
 }
@@ -135,7 +148,7 @@ impl Uses {
     fn add(&mut self, client: &Client, now: Timestamp) {
         let callable = client.enabled && (client.jwks.is_some() || client.live_secrets(now).next().is_some());
         let roles: Vec<&Role> = match (&self.only, &self.after) {
-            (Some(only), _) => client.roles.get(only).into_iter().collect(),
+            (Some(only), _) => client.roles.iter().filter(|role| only.contains(*role)).collect(),
             (None, Some(after)) => client.roles.range((Bound::Excluded(after.clone()), Bound::Unbounded)).collect(),
             (None, None) => client.roles.iter().collect(),
         };
@@ -152,7 +165,7 @@ impl Uses {
     /// The place of a role, unless it is outside of what is wanted. A role that is pushed out never comes back: the
     /// last one wanted only ever moves forward.
     fn entry(&mut self, role: &Role) -> Option<&mut Use> {
-        let outside = self.only.as_ref().is_some_and(|only| only != role)
+        let outside = self.only.as_ref().is_some_and(|only| !only.contains(role))
             || self.after.as_ref().is_some_and(|after| role <= after)
             || (self.found.len() >= self.most
                 && !self.found.contains_key(role)

@@ -41,9 +41,54 @@ impl IfMatch {
     }
 }
 
+/// The conditions of a request that makes a thing or replaces it (RFC 9110 §13.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// `If-Match`.
+    pub only: IfMatch,
+    /// `If-None-Match`: the tags that must not be there, `*` for any.
+    pub none: Option<String>,
+}
+
+impl Condition {
+    /// Demands both of the version that is there, or of nothing.
+    ///
+    /// # Errors
+    /// [`AdminError::Changed`].
+    pub fn demand(&self, there: Option<Revision>) -> Result<(), AdminError> {
+        let Some(there) = there else {
+            return if self.only.0.is_some() { Err(AdminError::Changed) } else { Ok(()) };
+        };
+        self.only.demand(there)?;
+        let there = tag(there);
+        let mut none = self.none.iter().flat_map(|tags| tags.split(',')).map(str::trim);
+        let named = none.any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == there);
+        if named { Err(AdminError::Changed) } else { Ok(()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_must_not_be_there_is_not() {
+        for (only, none, there, holds) in [
+            (None, None, None, true),
+            (None, Some("*"), None, true),
+            (None, Some("*"), Some(7), false),
+            (None, Some("\"7\""), Some(7), false),
+            (None, Some("\"6\", W/\"7\""), Some(7), false),
+            (None, Some("\"6\""), Some(7), true),
+            (Some("*"), None, None, false),
+            (Some("*"), None, Some(7), true),
+            (Some("\"6\""), None, Some(7), false),
+        ] {
+            let text = |it: Option<&str>| it.map(ToOwned::to_owned);
+            let condition = Condition { only: IfMatch(text(only)), none: text(none) };
+            assert_eq!(condition.demand(there.map(Revision)).is_ok(), holds, "{only:?} {none:?} {there:?}");
+        }
+    }
 
     #[test]
     fn a_condition_holds_for_the_version_it_names_alone() {

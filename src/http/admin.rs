@@ -7,7 +7,7 @@ pub(in crate::http) mod table;
 
 use std::borrow::Cow;
 
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderMap, IF_MATCH};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -19,10 +19,13 @@ use super::credentials::Presented;
 use super::exchange::Exchange;
 use super::problem::Problem;
 use crate::admin::access::{Operator, authenticate};
+use crate::admin::client_filter::ClientFilter;
+use crate::admin::client_put::{self, Put};
+use crate::admin::deployments::DeploymentFilter;
 use crate::admin::error::AdminError;
 use crate::admin::page::PageRequest;
 use crate::admin::reload::Reload;
-use crate::admin::version::{At, IfMatch};
+use crate::admin::version::{At, Condition, IfMatch};
 use crate::admin::{
     backup, clients, deployments, explain, key_import, key_plan, keys, master_key, reach, reload, revocations, roles,
     secret_rotation, status,
@@ -54,6 +57,8 @@ struct Call<'a> {
     names: &'a [Cow<'a, str>],
     query: &'a Query,
     version: &'a IfMatch,
+    /// The tags of all `If-None-Match` headers.
+    none_match: Option<String>,
     body: &'a [u8],
     reload: Option<&'a dyn Reload>,
 }
@@ -61,6 +66,10 @@ struct Call<'a> {
 impl Call<'_> {
     fn name(&self, n: usize) -> &str {
         self.names.get(n).map_or("", |name| &**name)
+    }
+
+    fn condition(&self) -> Condition {
+        Condition { only: self.version.clone(), none: self.none_match.clone() }
     }
 
     fn page(&self) -> Result<PageRequest, AdminError> {
@@ -73,9 +82,13 @@ impl Operation {
         let Call { service, operator, query, version, body, .. } = *call;
         let id = call.name(0);
         Ok(match self {
-            Self::ClientList => ok(&clients::list(service, operator, &call.page()?).await?),
-            Self::ClientCreate => created(&clients::create(service, operator, body).await?),
+            Self::ClientList => {
+                let filter = ClientFilter::parse(|name| query.get(name))?;
+                ok(&clients::list(service, operator, &filter, &call.page()?).await?)
+            }
+            Self::ClientCreate => created_version(&clients::create(service, operator, body).await?),
             Self::ClientShow => versioned(&clients::show(service, operator, id).await?),
+            Self::ClientReplace => put(&client_put::put(service, operator, id, &call.condition(), body).await?),
             Self::ClientUpdate => versioned(&clients::update(service, operator, id, version, body).await?),
             Self::ClientDelete => {
                 clients::delete(service, operator, id, version).await?;
@@ -91,16 +104,20 @@ impl Operation {
                 let rotation = secret_rotation::rotate(service, operator, id, version, body).await?;
                 if rotation.made_something() { created(&rotation) } else { ok(&rotation) }
             }
-            Self::DeploymentList => ok(&deployments::list(service, operator, &call.page()?).await?),
-            Self::DeploymentCreate => created(&deployments::create(service, operator, body).await?),
+            Self::DeploymentList => {
+                let filter = DeploymentFilter::parse(query.get("role"), query.get("host"))?;
+                ok(&deployments::list(service, operator, &filter, &call.page()?).await?)
+            }
+            Self::DeploymentCreate => created_version(&deployments::create(service, operator, body).await?),
             Self::DeploymentShow => versioned(&deployments::show(service, operator, id).await?),
+            Self::DeploymentReplace => put(&deployments::put(service, operator, id, &call.condition(), body).await?),
             Self::DeploymentUpdate => versioned(&deployments::update(service, operator, id, version, body).await?),
             Self::DeploymentDelete => {
                 deployments::delete(service, operator, id, version).await?;
                 HttpResponse::NoContent().finish()
             }
             Self::DeploymentAccess => ok(&reach::list(service, operator, id, &call.page()?).await?),
-            Self::RoleList => ok(&roles::list(service, operator, &call.page()?).await?),
+            Self::RoleList => ok(&roles::list(service, operator, query.get("client"), &call.page()?).await?),
             Self::RoleShow => ok(&roles::show(service, operator, id).await?),
             Self::Explain => ok(&explain::judge(service, operator, body).await?),
             Self::KeyList => {
@@ -134,10 +151,23 @@ fn versioned(at: &At<impl Serialize>) -> HttpResponse {
     HttpResponse::Ok().insert_header((ETAG, at.tag())).json(&at.view)
 }
 
-/// The tags of all `If-Match` headers. One that is no text names no version there is.
-fn if_match(headers: &HeaderMap) -> IfMatch {
-    let tags: Vec<&str> = headers.get_all(IF_MATCH).map(|tags| tags.to_str().unwrap_or_default()).collect();
-    IfMatch((!tags.is_empty()).then(|| tags.join(",")))
+/// The tags of all headers of this name. One that is no text names no version there is.
+fn tags(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    let tags: Vec<&str> = headers.get_all(name).map(|tags| tags.to_str().unwrap_or_default()).collect();
+    (!tags.is_empty()).then(|| tags.join(","))
+}
+
+/// The same for what was made.
+fn created_version(at: &At<impl Serialize>) -> HttpResponse {
+    HttpResponse::Created().insert_header((ETAG, at.tag())).json(&at.view)
+}
+
+/// What a `PUT` made of it.
+fn put(outcome: &Put<impl Serialize, impl Serialize>) -> HttpResponse {
+    match outcome {
+        Put::Created(at) => created_version(at),
+        Put::Replaced(at) => versioned(at),
+    }
 }
 
 fn created(view: &impl Serialize) -> HttpResponse {
@@ -193,7 +223,8 @@ pub async fn handle(
     } else {
         zeroize::Zeroizing::default()
     };
-    let version = if_match(request.headers());
+    let version = IfMatch(tags(request.headers(), IF_MATCH));
+    let none_match = tags(request.headers(), IF_NONE_MATCH);
     let call = Call {
         service: &service,
         operator: &operator,
@@ -202,6 +233,7 @@ pub async fn handle(
         version: &version,
         body: &body,
         reload: request.app_data::<web::Data<dyn Reload>>().map(|live| &***live),
+        none_match,
     };
     Ok(row.operation.perform(&call).await?)
 }
@@ -234,7 +266,7 @@ impl From<AdminError> for Problem {
             AdminError::NotFound(detail) => Self::new(StatusCode::NOT_FOUND).detail(detail),
             AdminError::Conflict(detail) => Self::new(StatusCode::CONFLICT).detail(detail),
             AdminError::Changed => Self::new(StatusCode::PRECONDITION_FAILED)
-                .detail("it is no longer the version that If-Match names: look at it again"),
+                .detail("If-Match or If-None-Match does not hold of what is there: look at it again"),
             AdminError::Invalid(problems) => {
                 let all = Self::new(StatusCode::UNPROCESSABLE_ENTITY).detail("the request has invalid fields");
                 problems.into_iter().fold(all, |all, problem| all.error(problem.field, problem.detail))

@@ -48,6 +48,7 @@ fn describe(operation: Operation) -> Op {
         Operation::ClientList => clients::lists(),
         Operation::ClientCreate => clients::create(),
         Operation::ClientShow => clients::show(),
+        Operation::ClientReplace => clients::replace(),
         Operation::ClientUpdate => clients::update(),
         Operation::ClientDelete => clients::delete(),
         Operation::SecretList => clients::secrets(),
@@ -57,6 +58,7 @@ fn describe(operation: Operation) -> Op {
         Operation::DeploymentList => deployments::lists(),
         Operation::DeploymentCreate => deployments::create(),
         Operation::DeploymentShow => deployments::show(),
+        Operation::DeploymentReplace => deployments::replace(),
         Operation::DeploymentUpdate => deployments::update(),
         Operation::DeploymentDelete => deployments::delete(),
         Operation::DeploymentAccess => deployments::access(),
@@ -82,7 +84,9 @@ fn describe(operation: Operation) -> Op {
 fn on_condition(operation: Operation) -> bool {
     matches!(
         operation,
-        Operation::ClientUpdate
+        Operation::ClientReplace
+            | Operation::DeploymentReplace
+            | Operation::ClientUpdate
             | Operation::ClientDelete
             | Operation::SecretRotate
             | Operation::DeploymentUpdate
@@ -98,6 +102,21 @@ fn parameter(begins: &str, name: &str) -> Option<(&'static str, Value)> {
         ("deployments", "id") => ("The deployment.", schema("DeploymentId")),
         ("roles", "role") => ("The role.", schema("Role")),
         ("keys", "kid") => ("The key.", schema("Kid")),
+        ("clients" | "deployments", "role") => ("Only those with this role.", schema("Role")),
+        ("clients", "admin_scope") => ("Only clients that were granted this one by name.", schema("AdminScope")),
+        ("clients", "state") => {
+            ("Only clients in this state.", json!({ "type": "string", "enum": ["enabled", "disabled"] }))
+        }
+        ("clients", "auth_method") => (
+            "Only clients registered for this method; `client_secret`: by Basic or form, as they like.",
+            json!({ "type": "string", "enum": crate::admin::client_filter::AUTH_METHODS }),
+        ),
+        ("clients", "q") => ("Only clients whose id or name begins so.", json!({ "type": "string" })),
+        ("deployments", "host") => (
+            "Only deployments that answer on this host by naming it, or by a wildcard.",
+            json!({ "type": "string", "maxLength": 253, "pattern": deployments::host() }),
+        ),
+        ("roles", "client") => ("Only roles of this client.", schema("ClientId")),
         ("keys", "state") => ("Only keys in this state.", schema("KeyState")),
         ("keys", "algorithm") => ("Only keys of this algorithm.", schema("Algorithm")),
         ("revocations", "kind") => {

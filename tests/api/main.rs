@@ -9,6 +9,7 @@
 
 mod admin_access;
 mod admin_records;
+mod admin_replace;
 mod admin_rights;
 mod architecture;
 mod backup;

@@ -17,6 +17,7 @@ pub(in crate::http) enum Operation {
     ClientList,
     ClientCreate,
     ClientShow,
+    ClientReplace,
     ClientUpdate,
     ClientDelete,
     SecretList,
@@ -26,6 +27,7 @@ pub(in crate::http) enum Operation {
     DeploymentList,
     DeploymentCreate,
     DeploymentShow,
+    DeploymentReplace,
     DeploymentUpdate,
     DeploymentDelete,
     DeploymentAccess,
@@ -55,6 +57,7 @@ impl Operation {
             Self::ClientList => "client.list",
             Self::ClientCreate => "client.create",
             Self::ClientShow => "client.show",
+            Self::ClientReplace => "client.replace",
             Self::ClientUpdate => "client.update",
             Self::ClientDelete => "client.delete",
             Self::SecretList => "client.secret.list",
@@ -64,6 +67,7 @@ impl Operation {
             Self::DeploymentList => "deployment.list",
             Self::DeploymentCreate => "deployment.create",
             Self::DeploymentShow => "deployment.show",
+            Self::DeploymentReplace => "deployment.replace",
             Self::DeploymentUpdate => "deployment.update",
             Self::DeploymentDelete => "deployment.delete",
             Self::DeploymentAccess => "deployment.access",
@@ -134,23 +138,33 @@ const PAGE: &[&str] = &["limit", "cursor"];
 
 /// The table.
 pub(in crate::http) static TABLE: &[Row] = &[
-    look("clients", Op::ClientList, AdminScope::Clients).with(PAGE),
+    look("clients", Op::ClientList, AdminScope::Clients).with(&[
+        "limit",
+        "cursor",
+        "role",
+        "admin_scope",
+        "state",
+        "auth_method",
+        "q",
+    ]),
     post("clients", Op::ClientCreate, AdminScope::Clients),
     look("clients/{id}", Op::ClientShow, AdminScope::Clients),
+    put("clients/{id}", Op::ClientReplace, AdminScope::Clients),
     patch("clients/{id}", Op::ClientUpdate, AdminScope::Clients),
     delete("clients/{id}", Op::ClientDelete, AdminScope::Clients),
     look("clients/{id}/secrets", Op::SecretList, AdminScope::Clients),
     post("clients/{id}/secrets", Op::SecretAdd, AdminScope::Clients),
     delete("clients/{id}/secrets/{secret}", Op::SecretRemove, AdminScope::Clients),
     post("clients/{id}/secrets/rotate", Op::SecretRotate, AdminScope::Clients),
-    look("deployments", Op::DeploymentList, AdminScope::Deployments).with(PAGE),
+    look("deployments", Op::DeploymentList, AdminScope::Deployments).with(&["limit", "cursor", "role", "host"]),
     post("deployments", Op::DeploymentCreate, AdminScope::Deployments),
     look("deployments/{id}", Op::DeploymentShow, AdminScope::Deployments),
+    put("deployments/{id}", Op::DeploymentReplace, AdminScope::Deployments),
     patch("deployments/{id}", Op::DeploymentUpdate, AdminScope::Deployments),
     delete("deployments/{id}", Op::DeploymentDelete, AdminScope::Deployments),
     // These tell of clients and deployments alike.
     look("deployments/{id}/access", Op::DeploymentAccess, AdminScope::Read).with(PAGE),
-    look("roles", Op::RoleList, AdminScope::Read).with(PAGE),
+    look("roles", Op::RoleList, AdminScope::Read).with(&["limit", "cursor", "client"]),
     look("roles/{role}", Op::RoleShow, AdminScope::Read),
     // A token is no part of a path or query, so this look is a POST.
     Row { method: "POST", ..look("explain", Op::Explain, AdminScope::Read) },
@@ -181,6 +195,10 @@ const fn look(path: &'static str, operation: Operation, scope: AdminScope) -> Ro
 
 const fn post(path: &'static str, operation: Operation, scope: AdminScope) -> Row {
     row("POST", path, operation, Right::Change(scope))
+}
+
+const fn put(path: &'static str, operation: Operation, scope: AdminScope) -> Row {
+    row("PUT", path, operation, Right::Change(scope))
 }
 
 const fn patch(path: &'static str, operation: Operation, scope: AdminScope) -> Row {

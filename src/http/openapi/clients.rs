@@ -172,6 +172,14 @@ pub(super) fn schemas(settings: &Settings) -> Vec<(&'static str, Value)> {
                 ),
             ),
         ),
+        ("ClientReplacement", {
+            let id =
+                json!({ "allOf": [schema("ClientId")], "description": "The one in the path, if it is here at all." });
+            let secret = chosen_secret();
+            let more =
+                [("client_id", id), ("client_secret", secret), ("state", state.clone()), ("secrets", no_secrets())];
+            closed(&[], with(settable(settings), &more))
+        }),
         ("ClientPatch", closed(&[], with(settable(settings), &[("state", state), ("secrets", no_secrets())]))),
         ("ClientJwks", client_jwks()),
         ("Secret", answer(&["id", "kind", "created_at"], with(object(), &secret))),
@@ -269,6 +277,20 @@ pub(super) fn create() -> Op {
 
 pub(super) fn show() -> Op {
     Op::new("Show a client").gives_version(200, "The client.", schema("Client"), example())
+}
+
+pub(super) fn replace() -> Op {
+    Op::new("Make a client what the body says")
+        .says(
+            "Whether or not it is there. What the body does not name is at its default afterwards, `state` included. A new \
+             one gets its secret as with `POST`, shown this once; one that is there keeps its secrets, and they are not \
+             shown. `If-None-Match: *` only makes one; `If-Match` only replaces one.",
+        )
+        .parameter(super::build::in_header("If-None-Match", "`*`: only if there is none.", json!({ "type": "string" })))
+        .takes_json(schema("ClientReplacement"), &[("caller", json!({ "roles": ["fraud-scoring"] }))])
+        .gives_version(200, "It is replaced, on disk and in effect.", schema("Client"), example())
+        .gives_version(201, "It is registered, on disk and in effect.", schema("ClientCreated"), shown_once(example()))
+        .refuses(409, "Conflict")
 }
 
 pub(super) fn update() -> Op {

@@ -11,13 +11,18 @@ use crate::oauth::service::Settings;
 const SEGMENT: &str = r"(\.{0,2}[!$&-\-0-9:=@A-Z\[\]_a-z~][!$&-.0-9:=@A-Z\[\]_a-z~]*|\.{3}[!$&-.0-9:=@A-Z\[\]_a-z~]*)";
 const LABEL: &str = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?";
 
+/// A host, exact or with one leading wildcard label.
+pub(super) fn host() -> String {
+    format!(r"^(\*\.)?{LABEL}(\.{LABEL})*$")
+}
+
 fn settable() -> Value {
     json!({
         "role": or_null(schema("Role")),
         "hosts": {
             "description": "Hosts it answers on, exact or with one leading wildcard label; none: any that no other names.",
             "type": ["array", "null"], "maxItems": MAX_HOSTS,
-            "items": { "type": "string", "maxLength": 253, "pattern": format!(r"^(\*\.)?{LABEL}(\.{LABEL})*$") },
+            "items": { "type": "string", "maxLength": 253, "pattern": host() },
         },
         "paths": {
             "description": "Path prefixes it answers on, matched on whole segments.",
@@ -26,6 +31,13 @@ fn settable() -> Value {
         },
         "audience": or_null(schema("Audience")),
     })
+}
+
+/// The fields of a new one, with another word about its id.
+fn with_role_of(new: &Value, about_id: &str) -> Value {
+    let mut it = new.clone();
+    it["id"] = json!({ "allOf": [schema("DeploymentId")], "description": about_id });
+    it
 }
 
 /// What deployments bring along.
@@ -39,6 +51,13 @@ pub(super) fn schemas(settings: &Settings) -> Vec<(&'static str, Value)> {
         new["role"] = schema("Role");
     }
     vec![
+        (
+            "DeploymentReplacement",
+            closed(
+                required.get(1..).unwrap_or_default(),
+                with_role_of(&new, "The one in the path, if it is here at all."),
+            ),
+        ),
         ("DeploymentNew", closed(required, new)),
         ("DeploymentPatch", closed(&[], settable())),
         (
@@ -140,6 +159,22 @@ pub(super) fn create() -> Op {
 
 pub(super) fn show() -> Op {
     Op::new("Show a deployment").gives_version(200, "The deployment.", schema("Deployment"), example())
+}
+
+pub(super) fn replace() -> Op {
+    Op::new("Make a deployment what the body says")
+        .says(
+            "Whether or not it is there. What the body does not name is at its default afterwards. `If-None-Match: *` only \
+             makes one; `If-Match` only replaces one.",
+        )
+        .parameter(super::build::in_header("If-None-Match", "`*`: only if there is none.", json!({ "type": "string" })))
+        .takes_json(
+            schema("DeploymentReplacement"),
+            &[("fraud", json!({ "role": "fraud-scoring", "hosts": ["models.example.com"], "paths": ["/fraud"] }))],
+        )
+        .gives_version(200, "It is replaced, on disk and in effect.", schema("Deployment"), example())
+        .gives_version(201, "It is registered, on disk and in effect.", schema("Deployment"), example())
+        .refuses(409, "Conflict")
 }
 
 pub(super) fn update() -> Op {
