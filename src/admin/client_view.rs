@@ -53,6 +53,23 @@ pub struct SecretView {
     created_at: Timestamp,
     #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
+    /// To the second, and some minutes behind what other processes saw. Absent: never, or not looked up here.
+    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<Timestamp>,
+}
+
+impl SecretView {
+    /// The same with its last use.
+    pub(super) fn last_used(self, at: Option<Timestamp>) -> Self {
+        Self { last_used_at: at, ..self }
+    }
+}
+
+impl ClientView {
+    /// The same with other views of its secrets.
+    pub(super) fn with_secrets(self, secrets: Vec<SecretView>) -> Self {
+        Self { secrets, ..self }
+    }
 }
 
 impl From<&StoredSecret> for SecretView {
@@ -66,6 +83,7 @@ impl From<&StoredSecret> for SecretView {
             },
             created_at: secret.created_at,
             expires_at: secret.expires_at,
+            last_used_at: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::client_view::{ClientView, Created, SecretView};
 use super::error::AdminError;
 use super::fields::{Fields, parsed, text};
 use super::page::{Page, PageRequest, sift};
+use super::secret_uses;
 use super::version::{At, IfMatch};
 use crate::keys::secrets::parse as parse_tagged;
 use crate::model::client::{Client, MAX_NAME, MAX_SECRETS, SecretCheck, StoredSecret};
@@ -80,7 +81,7 @@ pub async fn list(
 pub async fn show(service: &Service, operator: &Operator, id: &str) -> Result<At<ClientView>, AdminError> {
     operator.demand_read(AdminScope::Clients)?;
     match clients::get(&*service.store, &known(id)?).await? {
-        Some((client, revision)) => Ok(At { view: client.into(), revision }),
+        Some((client, revision)) => Ok(At { view: secret_uses::client_view(service, client).await?, revision }),
         None => Err(not_found()),
     }
 }
@@ -176,7 +177,7 @@ pub async fn add_secret(
 pub async fn list_secrets(service: &Service, operator: &Operator, id: &str) -> Result<Page<SecretView>, AdminError> {
     operator.demand_read(AdminScope::Clients)?;
     let (client, _) = clients::get(&*service.store, &known(id)?).await?.ok_or_else(not_found)?;
-    Ok(Page::new(client.secrets.iter().map(SecretView::from).collect(), None))
+    Ok(Page::new(secret_uses::views(service, &client.secrets).await?, None))
 }
 
 /// Takes a secret away.

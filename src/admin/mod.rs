@@ -25,5 +25,7 @@ pub mod reload;
 pub mod revocations;
 pub mod roles;
 pub mod secret_rotation;
+mod secret_uses;
 pub mod status;
 pub mod version;
+pub mod whose;

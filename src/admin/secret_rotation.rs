@@ -13,6 +13,7 @@ use super::clients::{change_revoking, known, make_secret, may_change, not_found,
 use super::error::AdminError;
 use super::fields::{Fields, text};
 use super::revocations::{MAX_REASON, RevocationView};
+use super::secret_uses;
 use super::version::IfMatch;
 use crate::model::client::{Client, MAX_NAME, MAX_SECRETS, StoredSecret};
 use crate::model::id::ClientId;
@@ -120,7 +121,12 @@ pub async fn rotate(
     if dry_run {
         let would = |subject| (subject, Revocation::bulk(now, by.longest_lifetime, by.actor, by.reason)).into();
         let revocation = also.into_iter().next().map(would);
-        return Ok(Rotation { dry_run: true, ..Rotation::of(service, &before, now, &plan, None, revocation) });
+        return Ok(Rotation {
+            dry_run: true,
+            removed: secret_uses::views(service, &plan.removed).await?,
+            overlapping: secret_uses::views(service, &plan.overlapping).await?,
+            ..Rotation::of(service, &before, now, &plan, None, revocation)
+        });
     }
     let (secret, shown) = make_secret(service, &id, name, expires, chosen).await?;
     let mut done = None;

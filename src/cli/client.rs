@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::{Api, ApiFlags, Needs};
 use super::client_keygen::{self, Keygen};
+use super::client_whose::{self, Whose};
 use super::input::{confirm, secret_from_stdin};
 use super::set::Change;
 use super::table::{Table, facts};
@@ -50,6 +51,8 @@ enum Command {
     Key(client_key::Args),
     /// Make a key pair for a client that signs assertions; the private half stays here
     Keygen(Box<Keygen>),
+    /// Whose is a leaked secret or token, and does it work?
+    Whose(Whose),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -245,6 +248,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
         Command::Secret(it) => client_secret::run(it, output).await,
         Command::Key(it) => client_key::run(it, output).await,
         Command::Keygen(it) => client_keygen::run(*it, output).await,
+        Command::Whose(it) => client_whose::whose(it, output).await,
     }
 }
 

@@ -12,6 +12,7 @@ mod client_key;
 mod client_keygen;
 mod client_rotate;
 mod client_secret;
+mod client_whose;
 mod completions;
 mod credentials;
 pub mod demo;
@@ -183,6 +184,8 @@ mod tests {
             "edi client update svc --add-role a --remove-role b --lifetime default",
             "edi client secret add svc --expires 90d --secret-stdin",
             "edi client secret rotate svc --overlap 24h",
+            "edi client whose -",
+            "edi client whose - --client svc",
             "edi client secret rotate svc --compromised --yes",
             "edi client secret rotate svc --compromised next --dry-run --reason leaked",
             "edi backup edi.backup",
@@ -207,6 +210,7 @@ mod tests {
             "edi client secret add svc --expires tomorrow",
             "edi client secret rotate svc --overlap 1h --compromised",
             "edi client secret rotate svc --overlap soon",
+            "edi client whose edi_abc_def",
             "edi client secret rotate svc --reason leaked",
             "edi backup",
             "edi restore",

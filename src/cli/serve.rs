@@ -29,7 +29,7 @@ use crate::oauth::access_token::RoleClaims;
 use crate::oauth::failures::Rate;
 use crate::oauth::pulse::BEAT;
 use crate::oauth::service::{Lifetimes, Service, Settings, Surroundings};
-use crate::oauth::{clock_watch, rotation};
+use crate::oauth::{clock_watch, last_used, rotation};
 use crate::store::measured::Measured;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
@@ -38,6 +38,8 @@ use crate::telemetry;
 
 /// How often expired records are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How long writing down what is only in memory may take at the end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How many are swept in one commit.
 const SWEPT_AT_ONCE: usize = 100;
 
@@ -109,6 +111,8 @@ impl Running {
         self.stop.send_replace(true);
         let served = self.serving.await;
         self.background.iter().for_each(JoinHandle::abort);
+        // No loss that anybody would miss much: not worth a delay, nor a word when the store is the reason to stop.
+        let _ = tokio::time::timeout(LAST_WORDS, last_used::write_down(&self.service)).await;
         // The mirrors stop following before there is nothing left to follow.
         let store = Arc::clone(&self.service.store);
         drop(self.live);
@@ -194,6 +198,7 @@ async fn start_with(
     let mut background = vec![
         tokio::spawn(sweep(Arc::clone(&store))),
         tokio::spawn(rotation::keep_rotating(Arc::clone(&service))),
+        tokio::spawn(last_used::keep_writing(Arc::clone(&service))),
         tokio::spawn(beat(Arc::clone(&service))),
         tokio::spawn(clock_watch::watch(Arc::clone(&service))),
     ];

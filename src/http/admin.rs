@@ -28,7 +28,7 @@ use crate::admin::reload::Reload;
 use crate::admin::version::{At, Condition, IfMatch};
 use crate::admin::{
     backup, clients, deployments, explain, key_import, key_plan, keys, master_key, reach, reload, revocations, roles,
-    secret_rotation, status,
+    secret_rotation, status, whose,
 };
 use crate::model::scope::AdminScope;
 use crate::oauth::service::Service;
@@ -104,6 +104,7 @@ impl Operation {
                 let rotation = secret_rotation::rotate(service, operator, id, version, body).await?;
                 if rotation.made_something() { created(&rotation) } else { ok(&rotation) }
             }
+            Self::Whose => ok(&whose::ask(service, operator, body).await?),
             Self::DeploymentList => {
                 let filter = DeploymentFilter::parse(query.get("role"), query.get("host"))?;
                 ok(&deployments::list(service, operator, &filter, &call.page()?).await?)

@@ -27,6 +27,7 @@ mod keys;
 mod public;
 mod revocations;
 mod status;
+mod whose;
 
 use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value, json};
@@ -65,6 +66,7 @@ fn describe(operation: Operation) -> Op {
         Operation::RoleList => deployments::roles(),
         Operation::RoleShow => deployments::role(),
         Operation::Explain => status::explain(),
+        Operation::Whose => whose::ask(),
         Operation::KeyList => keys::lists(),
         Operation::KeyShow => keys::show(),
         Operation::KeyImport => key_life::import(),
@@ -250,7 +252,11 @@ fn operations(place: &Place, settings: &Settings) -> Vec<(String, Value)> {
 fn operation(row: &Row) -> Value {
     let begins = row.path.split('/').next().unwrap_or_default();
     let scopes: Vec<&str> = row.right.scopes().into_iter().map(AdminScope::name).collect();
-    let tag = if matches!(begins, "explain" | "backup" | "reload") { "status" } else { begins };
+    let tag = match begins {
+        "explain" | "backup" | "reload" => "status",
+        "whose" => "clients",
+        begins => begins,
+    };
     let mut op = describe(row.operation)
         .with("operationId", json!(camel(&format!("{:?}", row.operation))))
         .with("tags", json!([tag]))
@@ -294,6 +300,7 @@ fn schemas(settings: &Settings) -> Value {
     all.extend(key_life::schemas());
     all.extend(revocations::schemas());
     all.extend(status::schemas());
+    all.extend(whose::schemas());
     Value::Object(all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect())
 }
 

@@ -121,40 +121,40 @@ async fn prove(service: &Service, proof: &Proof<'_>, address: Option<IpAddr>) ->
             return assertion::authenticate(service, assertion, *client_id).await.map(Authenticated);
         }
     };
-    let client = match parse_tagged(proof.secret.expose()) {
+    let (client, secret) = match parse_tagged(proof.secret.expose()) {
         Some(tagged) => tagged_secret(service, proof, &tagged).await?,
         None => chosen_secret(service, proof, address).await?,
     };
-    match client.auth_method {
-        AuthMethod::AnySecret => Ok(Authenticated(client)),
-        pinned if pinned == proof.method => Ok(Authenticated(client)),
-        _ => Err(OAuthError::invalid_client("the client is registered for another authentication method")),
+    if client.auth_method != AuthMethod::AnySecret && client.auth_method != proof.method {
+        return Err(OAuthError::invalid_client("the client is registered for another authentication method"));
     }
+    service.last_used.note(&client.client_id, &secret, service.now());
+    Ok(Authenticated(client))
 }
 
-async fn tagged_secret(service: &Service, proof: &SecretProof, tagged: &Tagged<'_>) -> Result<Arc<Client>, OAuthError> {
+/// Who it is, and by which of its secrets.
+type Proven = (Arc<Client>, SecretId);
+
+async fn tagged_secret(service: &Service, proof: &SecretProof, tagged: &Tagged<'_>) -> Result<Proven, OAuthError> {
     if !service.secret_keys.tag_holds(&proof.client_id, tagged) {
         return Err(OAuthError::invalid_client("unknown client or wrong secret (its tag does not hold)"));
     }
     let client = enabled(service, &proof.client_id).await?;
     let client = client.ok_or_else(|| OAuthError::invalid_client("the client is deleted or disabled"))?;
-    let id = tagged.secret_id();
-    let found = client.secrets.iter().find(|secret| Some(&secret.id) == id.as_ref());
-    let SecretCheck::Generated(at_rest) = &live(service, found)?.check else {
+    let found = client.secrets.iter().find(|secret| secret.id.as_str() == tagged.id);
+    let secret = live(service, found)?;
+    let SecretCheck::Generated(at_rest) = &secret.check else {
         return Err(OAuthError::invalid_client("no such secret"));
     };
     if service.secret_keys.matches(proof.secret.expose(), at_rest) {
-        Ok(client)
+        let id = secret.id.clone();
+        Ok((client, id))
     } else {
         Err(OAuthError::invalid_client("no such secret"))
     }
 }
 
-async fn chosen_secret(
-    service: &Service,
-    proof: &SecretProof,
-    address: Option<IpAddr>,
-) -> Result<Arc<Client>, OAuthError> {
+async fn chosen_secret(service: &Service, proof: &SecretProof, address: Option<IpAddr>) -> Result<Proven, OAuthError> {
     let wrong = || OAuthError::invalid_client("unknown client or wrong secret");
     if !service.chosen.read().any(service.now()) {
         return Err(wrong());
@@ -171,8 +171,8 @@ async fn chosen_secret(
     let joined: String = hashes.iter().map(|(_, phc, _)| *phc).collect();
     if let Some(client) = &client {
         let known = service.verified.recall(&client.client_id, proof.secret.expose(), &joined);
-        if known.is_some_and(|known| hashes.iter().any(|(id, ..)| *id == known)) {
-            return Ok(Arc::clone(client));
+        if let Some(known) = known.filter(|known| hashes.iter().any(|(id, ..)| id == known)) {
+            return Ok((Arc::clone(client), known));
         }
     }
     let against = hashes.iter().map(|(_, _, hash)| hash.clone()).collect();
@@ -187,7 +187,7 @@ async fn chosen_secret(
     let client = enabled(service, &proof.client_id).await?;
     let client = client.ok_or_else(|| OAuthError::invalid_client("the client was deleted or disabled meanwhile"))?;
     let still = client.live_secrets(service.now()).any(|secret| secret.id == *id);
-    if still { Ok(client) } else { Err(OAuthError::invalid_client("the secret is gone meanwhile")) }
+    if still { Ok((client, id.clone())) } else { Err(OAuthError::invalid_client("the secret is gone meanwhile")) }
 }
 
 /// The client if it exists and is enabled.

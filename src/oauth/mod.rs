@@ -17,6 +17,7 @@ pub mod grant;
 pub mod hashing_queue;
 pub mod introspection;
 pub mod last_issued;
+pub mod last_used;
 pub mod legion;
 pub mod metadata;
 pub mod pulse;

@@ -15,6 +15,7 @@ use super::error::OAuthError;
 use super::failures::{Failures, Rate};
 use super::grant::RoleAudiences;
 use super::last_issued::LastIssued;
+use super::last_used::LastUsed;
 use super::pulse::Pulse;
 use super::registered_keys::RegisteredKeys;
 use super::remembered::RememberedTokens;
@@ -248,6 +249,8 @@ pub struct Service {
     pub placing: tokio::sync::Mutex<()>,
     /// When each role was last put into a token.
     pub last_issued: LastIssued,
+    /// When each secret was last used.
+    pub last_used: LastUsed,
     /// What this process issued and refused, and how much of it lately.
     pub pulse: Pulse,
     /// Where it runs; told once, by whoever started it.
@@ -307,6 +310,7 @@ impl Service {
             remembered: RememberedTokens::default(),
             placing: tokio::sync::Mutex::new(()),
             last_issued: LastIssued::default(),
+            last_used: LastUsed::default(),
             pulse: Pulse::starting(tokio::time::Instant::now()),
             surroundings: OnceLock::new(),
             clock: ClockWatch::default(),

@@ -50,7 +50,18 @@ pub fn active(service: &Service, token: &str) -> Result<Claims, NotActive> {
     Ok(claims)
 }
 
-/// The same for a path that sees the same tokens again and again: signature and claims are checked once and remembered,
+/// Whose an authentic token is, and apart from that whether it counts.
+///
+/// # Errors
+/// [`NotActive`] when it is not proven that edi signed it.
+pub fn judged(service: &Service, token: &str) -> Result<(Claims, Result<(), NotActive>), NotActive> {
+    let now = service.now();
+    let (claims, _) = authentic(service, token, now)?;
+    let verdict = counts(service, &claims, now);
+    Ok((claims, verdict))
+}
+
+/// Like [`active`], for a path that sees the same tokens again and again: signature and claims are checked once and remembered,
 /// everything that can change is judged every time.
 ///
 /// # Errors

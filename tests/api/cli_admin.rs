@@ -370,3 +370,25 @@ async fn a_compromised_secret_is_replaced_only_when_meant_and_says_who_still_bel
     assert!(run.err.contains("put the new secret in their place") && run.err.contains("the last until"), "{run:?}");
     assert_eq!(fake.asked()[2].json(), json!({ "compromised": true, "reason": "wiki" }));
 }
+
+#[actix_web::test]
+async fn what_leaked_comes_from_standard_input_and_the_search_goes_to_its_end() {
+    let found = json!({
+        "kind": "client_secret", "found": true, "proven": true, "client_id": "svc", "client_state": "enabled",
+        "secret_id": "a1", "state": "live", "detail": "a secret that works: replace it",
+    });
+    let fake = Fake::start()
+        .once("POST /admin/v1/whose", 200, &[], json!({ "kind": "client_secret", "found": false, "next_cursor": "c" }))
+        .once("POST /admin/v1/whose", 200, &[], found)
+        .on("POST /admin/v1/whose", 200, json!({ "kind": "unknown", "found": false, "detail": "no" }));
+    let run = fake.run(fake.program().stdin("edi_a1_xyz\n"), "client whose -").await;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.out.contains("client secret of svc") && run.out.contains("secret id  a1"), "{run:?}");
+    assert!(run.err.contains("`edi client secret rotate svc --compromised a1`"), "{run:?}");
+    assert_eq!(fake.asked()[0].json(), json!({ "value": "edi_a1_xyz" }));
+    assert_eq!(fake.asked()[1].json(), json!({ "value": "edi_a1_xyz", "cursor": "c" }));
+    assert!(!format!("{run:?}").contains("edi_a1_xyz"));
+    let run = fake.run(fake.program().stdin("hunter2"), "client whose - --client svc --json").await;
+    assert_eq!((run.code, &run.json()["found"]), (1, &json!(false)), "{run:?}");
+    assert_eq!(fake.asked()[2].json(), json!({ "value": "hunter2", "client_id": "svc" }));
+}

@@ -24,6 +24,7 @@ pub(in crate::http) enum Operation {
     SecretAdd,
     SecretRemove,
     SecretRotate,
+    Whose,
     DeploymentList,
     DeploymentCreate,
     DeploymentShow,
@@ -64,6 +65,7 @@ impl Operation {
             Self::SecretAdd => "client.secret.add",
             Self::SecretRemove => "client.secret.remove",
             Self::SecretRotate => "client.secret.rotate",
+            Self::Whose => "client.whose",
             Self::DeploymentList => "deployment.list",
             Self::DeploymentCreate => "deployment.create",
             Self::DeploymentShow => "deployment.show",
@@ -166,7 +168,8 @@ pub(in crate::http) static TABLE: &[Row] = &[
     look("deployments/{id}/access", Op::DeploymentAccess, AdminScope::Read).with(PAGE),
     look("roles", Op::RoleList, AdminScope::Read).with(&["limit", "cursor", "client"]),
     look("roles/{role}", Op::RoleShow, AdminScope::Read),
-    // A token is no part of a path or query, so this look is a POST.
+    // Secrets and tokens are no part of a path or query, so these looks are POSTs.
+    Row { method: "POST", ..look("whose", Op::Whose, AdminScope::Clients) },
     Row { method: "POST", ..look("explain", Op::Explain, AdminScope::Read) },
     look("keys", Op::KeyList, AdminScope::Keys).with(&["limit", "cursor", "state", "algorithm"]),
     // Whoever knows a signing key can write an operator's token.

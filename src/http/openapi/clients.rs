@@ -152,6 +152,7 @@ pub(super) fn schemas(settings: &Settings) -> Vec<(&'static str, Value)> {
         ("kind", json!({ "enum": ["generated", "chosen"], "description": "Made by edi, or chosen elsewhere." })),
         ("created_at", instant("When it was made.")),
         ("expires_at", instant("When it stops working; absent: never.")),
+        ("last_used_at", instant("When it was last used, some minutes behind; only where one client is shown.")),
     ];
     let once = ("client_secret", text("The secret, shown this once. Absent when it was chosen elsewhere."));
     let object = || json!({});

@@ -1,0 +1,97 @@
+//! When a secret was last used: noted per use, written down now and then, and never part of the client's version.
+
+use edi::model::time::Timestamp;
+use edi::oauth::last_used;
+use serde_json::{Value, json};
+
+use crate::support::edi::{Setup, TestEdi};
+
+async fn last_use(edi: &TestEdi, id: &str) -> Vec<Option<String>> {
+    let text = |secret: &Value| secret["last_used_at"].as_str().map(ToOwned::to_owned);
+    let listed = edi.admin("GET", &format!("clients/{id}/secrets"), &Value::Null).await.assert(200).json();
+    let shown = edi.admin("GET", &format!("clients/{id}"), &Value::Null).await.assert(200).json();
+    assert_eq!(listed["items"], shown["secrets"]);
+    listed["items"].as_array().unwrap().iter().map(text).collect()
+}
+
+#[tokio::test]
+async fn each_secret_has_its_own_last_use_on_every_endpoint_that_takes_it() {
+    let edi = TestEdi::new().await;
+    let svc = edi.register("svc", &["a"]).await;
+    let made = edi.admin("POST", "clients/svc/secrets", &json!({})).await.assert(201).json();
+    assert_eq!(last_use(&edi, "svc").await, [None, None]);
+    let tag = edi.admin("GET", "clients/svc", &Value::Null).await.header("etag").to_owned();
+    let revision = edi.revision().await;
+    let first = Timestamp::from_secs(edi.now()).rfc3339();
+    let token = edi.token(&svc, &[]).await;
+    edi.advance(100);
+    let second =
+        crate::support::edi::Registered { secret: made["client_secret"].as_str().unwrap().into(), ..svc.clone() };
+    edi.introspect(&second, &token).await.assert(200);
+    let then = Timestamp::from_secs(edi.now()).rfc3339();
+    assert_eq!(last_use(&edi, "svc").await, [Some(first), Some(then)]);
+    let wrong = crate::support::edi::Registered { secret: format!("{}x", second.secret), ..second.clone() };
+    edi.advance(100);
+    edi.request_token(&wrong, &[]).await.assert(401);
+    assert_eq!(
+        last_use(&edi, "svc").await[1],
+        Some(Timestamp::from_secs(edi.now() - 100).rfc3339()),
+        "a guess is no use"
+    );
+    assert_eq!(edi.revision().await, revision, "a use writes nothing");
+    assert_eq!(edi.admin("GET", "clients/svc", &Value::Null).await.header("etag"), tag);
+}
+
+#[tokio::test]
+async fn it_is_written_down_in_batches_beside_the_client() {
+    let edi = TestEdi::new().await;
+    let mut clients = Vec::new();
+    for n in 0..7 {
+        clients.push(edi.register(&format!("svc{n}"), &["a"]).await);
+    }
+    for client in &clients {
+        edi.token(client, &[]).await;
+    }
+    let tag = edi.admin("GET", "clients/svc3", &Value::Null).await.header("etag").to_owned();
+    // The operator's use is one of them.
+    let before = edi.revision().await.0;
+    assert_eq!(last_used::write_down(edi.service()).await, Ok(8));
+    assert_eq!(edi.revision().await.0, before + 1, "one commit");
+    assert_eq!(last_used::write_down(edi.service()).await, Ok(0), "written down once");
+    assert_eq!(edi.admin("GET", "clients/svc3", &Value::Null).await.header("etag"), tag);
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_down_stays_due() {
+    let edi = TestEdi::new().await;
+    let svc = edi.register("svc", &["a"]).await;
+    edi.token(&svc, &[]).await;
+    edi.memory().fail_writes(true);
+    assert!(last_used::write_down(edi.service()).await.is_err());
+    edi.memory().fail_writes(false);
+    assert_eq!(last_used::write_down(edi.service()).await, Ok(2));
+}
+
+#[tokio::test]
+async fn it_survives_a_restart() {
+    let setup = Setup::on_disk();
+    let edi = setup.start().await;
+    let svc = edi.register("svc", &["a"]).await;
+    edi.token(&svc, &[]).await;
+    let used = Timestamp::from_secs(edi.now()).rfc3339();
+    edi.stop().await;
+    let edi = setup.start().await;
+    edi.advance(5);
+    assert_eq!(last_use(&edi, "svc").await, [Some(used)]);
+}
+
+#[tokio::test]
+async fn a_chosen_secret_has_one_too_also_when_it_is_remembered() {
+    let edi = TestEdi::new().await;
+    let svc = edi.register_with("svc", &json!({ "roles": ["a"], "client_secret": "correct horse battery" })).await;
+    for _ in 0..2 {
+        edi.advance(10);
+        edi.token(&svc, &[]).await;
+        assert_eq!(last_use(&edi, "svc").await, [Some(Timestamp::from_secs(edi.now()).rfc3339())]);
+    }
+}
