@@ -257,7 +257,7 @@ async fn revoke_what_was_issued_meanwhile(
         return Ok(());
     }
     for subject in taken_away {
-        let again = revocation(&now);
+        let again = revocation(&now).following();
         // The change itself stands: a failure from here on is an outcome to be looked at, never "nothing was changed".
         let added = revocations::add(&*service.store, &service.ambient, subject, &again, &now).await;
         let unknown = |error: TxError| AdminError::Unavailable { unknown: true, reason: error.to_string() };

@@ -22,6 +22,8 @@ pub mod master_key;
 pub mod page;
 pub mod reach;
 pub mod reload;
+pub mod revocation_list;
+mod revocation_radius;
 pub mod revocations;
 pub mod roles;
 pub mod secret_rotation;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::access::Operator;
 use super::error::AdminError;
 use super::fields::{Fields, text};
-use super::page::{Page, PageRequest};
+use super::revocation_radius::{self as radius, Radius};
 use crate::model::id::ClientId;
 use crate::model::revocation::{Revocation, Subject};
 use crate::model::scope::AdminScope;
@@ -33,6 +33,8 @@ pub struct RevocationView {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     actor: ClientId,
+    /// `request`, or `change` for what followed from one: that cannot be undone.
+    origin: &'static str,
 }
 
 impl From<(Subject, Revocation)> for RevocationView {
@@ -45,15 +47,26 @@ impl From<(Subject, Revocation)> for RevocationView {
             ends_at: revocation.ends_at,
             reason: revocation.reason,
             actor: revocation.actor,
+            origin: if revocation.follows { "change" } else { "request" },
         }
     }
 }
 
-/// Revokes.
+/// What came of it.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Outcome {
+    /// It is revoked.
+    Done(RevocationView),
+    /// A dry run: what would be.
+    Would(Radius),
+}
+
+/// Revokes; with `dry_run` it says who would be concerned and changes nothing.
 ///
 /// # Errors
 /// [`AdminError`]; a pasted token that does not count any more is a conflict that says why.
-pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Result<RevocationView, AdminError> {
+pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Result<Outcome, AdminError> {
     operator.demand(AdminScope::Revocations)?;
     let now = service.now();
     let mut fields = Fields::parse(body)?;
@@ -89,6 +102,7 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
             None
         }
     };
+    let dry_run = fields.read("dry_run", |value| value.as_bool().ok_or_else(|| "expected true or false".to_owned()));
     fields.finish()?;
     let longest = service.longest_lifetime();
     let actor = operator.client_id.clone();
@@ -104,10 +118,13 @@ pub async fn create(service: &Service, operator: &Operator, body: &[u8]) -> Resu
         }
         (None, None) => return Err(AdminError::field("kind", "say what to revoke")),
     };
+    if dry_run.flatten() == Some(true) {
+        return Ok(Outcome::Would(radius::of(service, subject, revocation).await?));
+    }
     let by = operator.by(service, "").because(revocation.reason.clone());
     let (written, revision) = revocations::add(&*service.store, &service.ambient, &subject, &revocation, &by).await?;
     service.settled(revision).await?;
-    Ok((subject, written).into())
+    Ok(Outcome::Done((subject, written).into()))
 }
 
 fn not_revocable(why: NotActive) -> AdminError {
@@ -119,22 +136,4 @@ fn not_revocable(why: NotActive) -> AdminError {
             AdminError::field("token", "not a token of this issuer")
         }
     }
-}
-
-/// One page of live revocations, of one kind if named.
-///
-/// # Errors
-/// [`AdminError`].
-pub async fn list(
-    service: &Service,
-    operator: &Operator,
-    kind: Option<&str>,
-    page: &PageRequest,
-) -> Result<Page<RevocationView>, AdminError> {
-    operator.demand_read(AdminScope::Revocations)?;
-    if kind.is_some_and(|kind| !["jti", "client", "role", "key", "grant"].contains(&kind)) {
-        return Err(AdminError::field("kind", "expected jti, client, role, key or grant"));
-    }
-    let (found, next) = revocations::list(&*service.store, kind, page.after.as_ref(), page.limit).await?;
-    Ok(Page::new(found.into_iter().map(Into::into).collect(), next.as_ref()))
 }

@@ -119,7 +119,8 @@ pub async fn rotate(
     let also = if compromised { vec![Subject::Client(id.clone())] } else { Vec::new() };
     let by = operator.by(service, id.as_str()).because(reason);
     if dry_run {
-        let would = |subject| (subject, Revocation::bulk(now, by.longest_lifetime, by.actor, by.reason)).into();
+        let would =
+            |subject| (subject, Revocation::bulk(now, by.longest_lifetime, by.actor, by.reason).following()).into();
         let revocation = also.into_iter().next().map(would);
         return Ok(Rotation {
             dry_run: true,

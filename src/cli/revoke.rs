@@ -8,8 +8,11 @@ use super::input::{confirm, secret_from_stdin};
 use super::output::printable;
 use super::table::{Table, facts};
 use super::{Exit, Failure, Output, parse, verify, view};
+use crate::ambient::{Clock as _, SystemClock};
+use crate::config::parse_span;
 use crate::model::id::{ClientId, Kid, TokenId};
 use crate::model::scope::{AdminScope, Role};
+use crate::model::time::Timestamp;
 
 const READ: Needs = &[AdminScope::Read, AdminScope::Revocations];
 const WRITE: Needs = &[AdminScope::Revocations];
@@ -24,7 +27,8 @@ Examples:
   edi revoke --token - < token.txt
   edi revoke --client fraud-caller --reason 'secret leaked'
   edi revoke --role fraud --dry-run
-  edi revoke list --kind client"
+  edi revoke list --kind client --since 1d
+  edi revoke undo client fraud-caller"
 )]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -68,7 +72,23 @@ struct What {
 enum Command {
     /// Revocations in force
     #[command(visible_alias = "ls")]
-    List(List),
+    List(Box<List>),
+    /// Take a mistaken one back: its tokens that have not expired count again
+    Undo(Undo),
+}
+
+#[derive(Debug, ClapArgs)]
+struct Undo {
+    /// The kind, as `list` shows it
+    kind: Kind,
+    /// What was revoked, as `list` shows it
+    #[arg(allow_hyphen_values = true)]
+    id: String,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    api: ApiFlags,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -76,8 +96,37 @@ struct List {
     /// Only of this kind
     #[arg(long)]
     kind: Option<Kind>,
+    /// Only of what has this id
+    #[arg(long, allow_hyphen_values = true)]
+    id: Option<String>,
+    /// Only of this client and its grants
+    #[arg(long, value_name = "ID")]
+    client: Option<ClientId>,
+    /// Only those that this client made
+    #[arg(long, value_name = "ID")]
+    actor: Option<ClientId>,
+    /// Only those made since: 2h ago, or 2026-11-22T08:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = past)]
+    since: Option<Timestamp>,
+    /// Only those made until: 10m ago, or 2026-11-22T08:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = past)]
+    until: Option<Timestamp>,
+    /// Only those whose reason holds this
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// `settling`: tokens it would cover are not issued yet; `in_force`: past that
+    #[arg(long, value_name = "STATE", value_parser = ["settling", "in_force"])]
+    state: Option<String>,
     #[command(flatten)]
     api: ApiFlags,
+}
+
+/// An instant in RFC 3339, or a duration ago.
+fn past(text: &str) -> Result<Timestamp, &'static str> {
+    let span = text.strip_suffix("ago").map_or(text, str::trim_end);
+    Timestamp::parse_rfc3339(text)
+        .or_else(|| Some(SystemClock.now().minus(parse_span(span).ok()?)))
+        .ok_or("expected a duration such as 2h or a time such as 2026-11-22T08:00:00Z")
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -105,10 +154,11 @@ impl Kind {
 pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     match (args.command, args.what) {
         (Some(Command::List(it)), _) => list(&it, output).await,
+        (Some(Command::Undo(it)), _) => undo(&it, output).await,
         (None, Some(what)) => {
             let plan = Plan::of(what)?;
             if args.dry_run {
-                return dry_run(&plan, &args.api, output).await;
+                return dry_run(plan, &args.api, output).await;
             }
             if let Some(question) = &plan.question {
                 confirm(question, args.yes)?;
@@ -132,7 +182,6 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
 /// What is to be revoked.
 struct Plan {
     kind: &'static str,
-    id: String,
     /// In words.
     subject: String,
     /// The request.
@@ -184,59 +233,85 @@ impl Plan {
     fn new(kind: &'static str, id: String, subject: String, question: Option<String>) -> Self {
         let mut body = Map::new();
         body.insert("kind".into(), kind.into());
-        body.insert("id".into(), id.as_str().into());
-        Self { kind, id, subject, body, question }
+        body.insert("id".into(), id.into());
+        Self { kind, subject, body, question }
     }
 }
 
-async fn dry_run(plan: &Plan, flags: &ApiFlags, output: Output) -> Result<(), Failure> {
-    let concerned = match plan.kind {
-        "client" => {
-            let needs: Needs = &[AdminScope::Read, AdminScope::Clients];
-            let client = Api::new(flags, needs)?.get(&["clients", &plan.id]).await?;
-            vec![view::text(&client, "client_id")]
-        }
-        "role" => {
-            let needs: Needs = &[AdminScope::Read, AdminScope::Clients];
-            let clients = Api::new(flags, needs)?.list(&["clients"], &[]).await?;
-            let holds = |client: &&Value| view::list(client, "roles").contains(&plan.id);
-            clients.iter().filter(holds).map(|client| view::text(client, "client_id")).collect()
-        }
-        "key" => {
-            let keys = Api::new(flags, &[AdminScope::Read, AdminScope::Keys])?.list(&["keys"], &[]).await?;
-            let Some(key) = keys.iter().find(|key| view::text(key, "kid") == plan.id) else {
-                return Err(Failure::new(Exit::Failed, format!("there is no key {}", plan.id))
-                    .hint("see what there is with `edi key list`"));
-            };
-            vec![format!("{} key, {}", view::text(key, "algorithm"), view::text(key, "state"))]
-        }
-        _ => Vec::new(),
-    };
+async fn dry_run(plan: Plan, flags: &ApiFlags, output: Output) -> Result<(), Failure> {
+    let mut body = plan.body;
+    body.insert("dry_run".into(), true.into());
+    let radius = Api::new(flags, WRITE)?.post(&["revocations"], &body.into()).await?;
     if output.json {
-        return output.json(&json!({
-            "dry_run": true, "kind": plan.kind, "id": plan.id, "would": plan.subject, "concerns": concerned,
-        }));
+        return output.json(&radius);
     }
     output.line(format!("would revoke {}; nothing was changed", plan.subject))?;
-    if concerned.is_empty() { Ok(()) } else { output.line(facts(&[("concerns", concerned.join(", "))])) }
+    let mut rows = Vec::new();
+    if let Some(count) = radius.get("client_count").and_then(Value::as_u64) {
+        let named = view::list(&radius, "clients");
+        let more = count.saturating_sub(named.len() as u64);
+        let named = if more > 0 { format!("{} and {more} more", named.join(", ")) } else { named.join(", ") };
+        rows.push(("clients concerned", count.to_string()));
+        rows.push(("they are", printable(&named)));
+        rows.push(("their tokens live", view::seconds(&radius, "longest_lifetime")));
+    } else if plan.kind == "key" {
+        rows.push(("clients concerned", "all whose tokens it signed".into()));
+    }
+    rows.push(("covers issued until", view::text(&radius, "covers_issued_until")));
+    rows.push(("verifiers that do not ask edi accept them until", view::text(&radius, "accept_until")));
+    rows.retain(|(_, value)| !value.is_empty());
+    output.line(facts(&rows))
 }
 
 async fn list(it: &List, output: Output) -> Result<(), Failure> {
-    let query: Vec<(&str, &str)> = it.kind.map(|kind| ("kind", kind.name())).into_iter().collect();
+    let instant = |at: Option<Timestamp>| at.map(Timestamp::rfc3339);
+    let query = [
+        ("kind", it.kind.map(|kind| kind.name().to_owned())),
+        ("id", it.id.clone()),
+        ("client", it.client.as_ref().map(ToString::to_string)),
+        ("actor", it.actor.as_ref().map(ToString::to_string)),
+        ("since", instant(it.since)),
+        ("until", instant(it.until)),
+        ("reason", it.reason.clone()),
+        ("state", it.state.clone()),
+    ];
+    let query: Vec<(&str, &str)> = query.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
     let revocations = Api::new(&it.api, READ)?.list(&["revocations"], &query).await?;
     if output.json {
         return output.json(&revocations);
     }
-    let mut table = Table::new(&["KIND", "ID", "AT", "COVERS ISSUED UNTIL", "ENDS", "BY", "REASON"]);
+    let mut table = Table::new(&["KIND", "ID", "AT", "COVERS ISSUED UNTIL", "ENDS", "FROM A", "BY", "REASON"]);
     for revocation in &revocations {
-        let columns = ["kind", "id", "at", "covers_issued_until", "ends_at", "actor", "reason"];
+        let columns = ["kind", "id", "at", "covers_issued_until", "ends_at", "origin", "actor", "reason"];
         table.row(columns.map(|column| view::text(revocation, column)));
     }
     if table.is_empty() {
-        output.note("no revocations in force");
+        output.note(if query.is_empty() { "no revocations in force" } else { "no such revocations in force" });
         return Ok(());
     }
     output.line(table.render(output))
+}
+
+async fn undo(it: &Undo, output: Output) -> Result<(), Failure> {
+    let path = ["revocations", it.kind.name(), it.id.as_str()];
+    let mut api = Api::new(&it.api, WRITE)?;
+    let there = api.get(&path).await?;
+    let covered = view::text(&there, "covers_issued_until");
+    if !it.yes {
+        output.note(facts(&rows(&there)));
+    }
+    confirm(
+        &format!(
+            "Undo it? Every token that it covers (issued until {covered}) and that has not expired counts again, \
+             unless something else revokes it."
+        ),
+        it.yes,
+    )?;
+    api.delete(&path).await?;
+    if output.json {
+        return output.json(&json!({ "kind": it.kind.name(), "id": it.id, "undone": true, "was": there }));
+    }
+    output.line(format!("{} the revocation of {} {} is undone", output.good("ok"), it.kind.name(), printable(&it.id)))
 }
 
 fn rows(revocation: &Value) -> Vec<(&'static str, String)> {

@@ -27,8 +27,8 @@ use crate::admin::page::PageRequest;
 use crate::admin::reload::Reload;
 use crate::admin::version::{At, Condition, IfMatch};
 use crate::admin::{
-    backup, clients, deployments, explain, key_import, key_plan, keys, master_key, reach, reload, revocations, roles,
-    secret_rotation, status, whose,
+    backup, clients, deployments, explain, key_import, key_plan, keys, master_key, reach, reload, revocation_list,
+    revocations, roles, secret_rotation, status, whose,
 };
 use crate::model::scope::AdminScope;
 use crate::oauth::service::Service;
@@ -131,8 +131,19 @@ impl Operation {
             Self::KeyShow => ok(&keys::show(service, operator, id)?),
             Self::KeyRotate => ok(&keys::rotate(service, operator, body).await?),
             Self::KeyRevoke => ok(&keys::revoke(service, operator, id, body).await?),
-            Self::RevocationList => ok(&revocations::list(service, operator, query.get("kind"), &call.page()?).await?),
-            Self::RevocationCreate => created(&revocations::create(service, operator, body).await?),
+            Self::RevocationList => {
+                let filter = revocation_list::Filter::parse(|name| query.get(name))?;
+                ok(&revocation_list::list(service, operator, &filter, &call.page()?).await?)
+            }
+            Self::RevocationCreate => match revocations::create(service, operator, body).await? {
+                done @ revocations::Outcome::Done(_) => created(&done),
+                would => ok(&would),
+            },
+            Self::RevocationShow => ok(&revocation_list::show(service, operator, id, call.name(1)).await?),
+            Self::RevocationUndo => {
+                revocation_list::undo(service, operator, id, call.name(1)).await?;
+                HttpResponse::NoContent().finish()
+            }
             Self::Backup => answer(backup::begin(service, operator).await?),
             Self::Reload => match call.reload {
                 Some(live) => ok(&reload::reload(service, operator, live, body).await?),

@@ -76,6 +76,8 @@ fn describe(operation: Operation) -> Op {
         Operation::KeyRevoke => keys::revoke(),
         Operation::RevocationList => revocations::lists(),
         Operation::RevocationCreate => revocations::create(),
+        Operation::RevocationShow => revocations::show(),
+        Operation::RevocationUndo => revocations::undo(),
         Operation::Status => status::show(),
         Operation::Backup => status::backup(),
         Operation::Reload => status::reload(),
@@ -121,9 +123,7 @@ fn parameter(begins: &str, name: &str) -> Option<(&'static str, Value)> {
         ("roles", "client") => ("Only roles of this client.", schema("ClientId")),
         ("keys", "state") => ("Only keys in this state.", schema("KeyState")),
         ("keys", "algorithm") => ("Only keys of this algorithm.", schema("Algorithm")),
-        ("revocations", "kind") => {
-            ("Only revocations of this kind.", json!({ "type": "string", "enum": revocations::KINDS }))
-        }
+        ("revocations", name) if revocations::parameter(name).is_some() => return revocations::parameter(name),
         (_, "limit") => (
             "How many items at most.",
             json!({ "type": "integer", "minimum": 1, "maximum": crate::admin::page::MAX_LIMIT,

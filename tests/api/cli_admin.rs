@@ -189,16 +189,52 @@ async fn revoking_says_what_it_covers() {
         .on("GET /admin/v1/revocations?kind=client&limit=100", 200, json!({ "items": [item] }))
         .on("GET /admin/v1/clients/svc", 200, client("svc"));
     assert_eq!(fake.operator("revoke --client svc").await.code, 2, "nobody is there to ask");
-    let run = fake.operator("revoke --client svc --dry-run").await;
-    assert!(
-        run.out.contains("would revoke every token of client svc issued up to now; nothing was changed"),
-        "{run:?}"
-    );
-    assert!(fake.asked().iter().all(|asked| asked.line.starts_with("GET")));
+    assert_eq!(fake.asked().len(), 0);
     let run = fake.operator("revoke --client svc --reason left --yes").await;
     assert!(run.out.contains("covers issued until  2026-11-21T20:00:02Z"), "{run:?}");
     assert_eq!(fake.asked().last().unwrap().json(), json!({ "kind": "client", "id": "svc", "reason": "left" }));
     assert!(fake.operator("revocations list --kind client").await.out.contains("operator  left"));
+}
+
+#[actix_web::test]
+async fn a_dry_run_says_who_is_concerned_and_until_when_others_believe() {
+    let radius = json!({
+        "dry_run": true, "kind": "role", "id": "fraud", "clients": ["a", "b"], "client_count": 7, "longest_lifetime": 600,
+        "covers_issued_until": "2026-11-21T20:00:02Z", "accept_until": "2026-11-22T20:00:00Z",
+    });
+    let fake = Fake::start().on("POST /admin/v1/revocations", 200, radius);
+    let run = fake.operator("revoke --role fraud --dry-run").await;
+    assert_eq!(run.code, 0, "{run:?}");
+    for text in [
+        "would revoke every token with role fraud issued up to now; nothing was changed",
+        "a, b and 5 more",
+        "10m",
+        "2026-11-22T20:00:00Z",
+    ] {
+        assert!(run.out.contains(text), "{text}: {run:?}");
+    }
+    assert_eq!(fake.asked()[0].json(), json!({ "kind": "role", "id": "fraud", "dry_run": true }));
+}
+
+#[actix_web::test]
+async fn a_revocation_is_undone_only_when_meant_and_found_by_filters() {
+    let item =
+        json!({ "kind": "client", "id": "svc", "covers_issued_until": "2026-11-21T20:00:02Z", "origin": "request" });
+    let list = "GET /admin/v1/revocations?client=svc&actor=op&since=2026-11-21T00%3A00%3A00Z&reason=ab&limit=100";
+    let fake = Fake::start()
+        .on("GET /admin/v1/revocations/client/svc", 200, item.clone())
+        .on("DELETE /admin/v1/revocations/client/svc", 204, Value::Null)
+        .on(list, 200, json!({ "items": [item] }));
+    let run = fake.operator("revoke undo client svc").await;
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(run.err.contains("counts again") && run.err.contains("2026-11-21T20:00:02Z"), "{run:?}");
+    assert!(fake.asked().iter().all(|asked| asked.line.starts_with("GET")));
+    let run = fake.operator("revoke undo client svc --yes --json").await;
+    assert_eq!((run.code, &run.json()["undone"]), (0, &json!(true)), "{run:?}");
+    assert_eq!(fake.asked().last().unwrap().line, "DELETE /admin/v1/revocations/client/svc");
+    let run =
+        fake.run(fake.program(), "revoke list --client svc --actor op --since 2026-11-21T00:00:00Z --reason ab").await;
+    assert_eq!(run.code, 0, "{run:?}");
 }
 
 #[actix_web::test]

@@ -38,6 +38,7 @@ mod metrics;
 mod pressure;
 mod reload;
 mod revocation;
+mod revocation_list;
 mod secret_rotation;
 mod secret_uses;
 mod staleness;

@@ -2,16 +2,38 @@
 
 use serde_json::{Value, json};
 
-use super::build::{Op, answer, closed, instant, or_null, page, schema, text};
+use super::build::{Op, answer, closed, count, flag, instant, list, or_null, page, schema, text};
 
 /// The kinds that are kept.
 pub(super) const KINDS: [&str; 5] = ["jti", "client", "role", "key", "grant"];
 
+/// The parameters of lists and of single ones.
+pub(super) fn parameter(name: &str) -> Option<(&'static str, Value)> {
+    Some(match name {
+        "kind" => ("The kind of revocation.", json!({ "type": "string", "enum": KINDS })),
+        "id" => ("What is revoked.", json!({ "type": "string", "minLength": 1, "maxLength": 200 })),
+        "client" => ("Only those of this client and of its grants.", schema("ClientId")),
+        "actor" => ("Only those that this client made.", schema("ClientId")),
+        "since" => ("Only those made at or after this instant.", instant("An instant.")),
+        "until" => ("Only those made at or before this instant.", instant("An instant.")),
+        "reason" => ("Only those whose reason holds this, in any case.", json!({ "type": "string" })),
+        "state" => (
+            "`settling`: tokens it would cover are not issued yet, for a few seconds; `in_force`: past that.",
+            json!({ "type": "string", "enum": ["settling", "in_force"] }),
+        ),
+        _ => return None,
+    })
+}
+
 /// What revocations bring along.
 pub(super) fn schemas() -> Vec<(&'static str, Value)> {
     let reason = || or_null(schema("Reason"));
+    let dry_run = || or_null(flag("Say whom it would reach, and change nothing."));
     let one = |kind: &str, id: Value| {
-        closed(&["kind", "id"], json!({ "kind": { "const": kind }, "id": id, "reason": reason() }))
+        closed(
+            &["kind", "id"],
+            json!({ "kind": { "const": kind }, "id": id, "reason": reason(), "dry_run": dry_run() }),
+        )
     };
     let pasted = closed(
         &["kind", "token"],
@@ -19,6 +41,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
             "kind": { "const": "token" },
             "token": { "type": "string", "writeOnly": true, "description": "The token itself." },
             "reason": reason(),
+            "dry_run": dry_run(),
         }),
     );
     vec![
@@ -57,6 +80,28 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
                     "ends_at": instant("When the last token it can concern has expired."),
                     "reason": schema("Reason"),
                     "actor": schema("ClientId"),
+                    "origin": { "enum": ["request", "change"], "description": "What followed from a change cannot be undone." },
+                }),
+            ),
+        ),
+        (
+            "RevocationRadius",
+            answer(
+                &["dry_run", "kind", "id", "at", "ends_at", "actor", "accept_until"],
+                json!({
+                    "dry_run": { "const": true },
+                    "kind": { "enum": KINDS },
+                    "id": text("What would be revoked."),
+                    "at": instant("Now."),
+                    "covers_issued_until": instant("Bulk: the last instant of issue that it would cover."),
+                    "ends_at": instant("When the last token it could concern has expired."),
+                    "reason": schema("Reason"),
+                    "actor": schema("ClientId"),
+                    "origin": { "enum": ["request"] },
+                    "clients": list(schema("ClientId")),
+                    "client_count": count("How many clients may hold such tokens."),
+                    "longest_lifetime": count("The longest lifetime of those clients' tokens, in seconds."),
+                    "accept_until": instant("Until when verifiers that do not ask edi take such a token at the latest."),
                 }),
             ),
         ),
@@ -67,7 +112,7 @@ fn example() -> Value {
     json!({
         "kind": "client", "id": "fraud-caller", "at": "2026-11-22T08:00:00Z",
         "covers_issued_until": "2026-11-22T08:00:03Z", "ends_at": "2026-11-23T08:01:03Z", "reason": "laptop stolen",
-        "actor": "operator",
+        "actor": "operator", "origin": "request",
     })
 }
 
@@ -93,6 +138,32 @@ pub(super) fn create() -> Op {
                 ("jti", json!({ "kind": "jti", "id": "5YQ6uVdUq1h0c3mTtR2yJw" })),
             ],
         )
+        .gives(
+            200,
+            "A dry run: whom it would reach.",
+            schema("RevocationRadius"),
+            json!({
+                "dry_run": true, "kind": "role", "id": "fraud-scoring", "at": "2026-11-22T08:00:00Z",
+                "covers_issued_until": "2026-11-22T08:00:03Z", "ends_at": "2026-11-23T08:01:03Z", "actor": "operator",
+                "origin": "request", "clients": ["fraud-caller"], "client_count": 1, "longest_lifetime": 900,
+                "accept_until": "2026-11-23T08:00:00Z",
+            }),
+        )
         .gives(201, "It is revoked, on disk and in effect.", schema("Revocation"), example())
+        .refuses(409, "Conflict")
+}
+
+pub(super) fn show() -> Op {
+    Op::new("Look at one revocation").gives(200, "It is in force.", schema("Revocation"), example())
+}
+
+pub(super) fn undo() -> Op {
+    Op::new("Take a mistaken revocation back")
+        .says(
+            "Tokens that it covered and that have not expired count again; an earlier one of the same thing stands again. \
+             409 for a single token, and for what followed from a change. A key's, and those of a client with admin \
+             scopes, take `edi:admin`.",
+        )
+        .gives_nothing(204, "It is undone, on disk and in effect.")
         .refuses(409, "Conflict")
 }

@@ -231,7 +231,7 @@ pub async fn write<R>(
 
 async fn revoke(tx: &mut Tx<'_>, subject: &Subject, by: &By) -> Result<(), TxError> {
     let revocation = Revocation::bulk(by.now, by.longest_lifetime, by.actor.clone(), by.reason.clone());
-    revocations::put(tx, subject, revocation).await.map(drop)
+    revocations::put(tx, subject, revocation.following()).await.map(drop)
 }
 
 fn is_admin(client: &Client) -> bool {

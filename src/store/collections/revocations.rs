@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::clients::ChangeError;
 use super::{By, audit};
 use crate::ambient::Ambient;
 use crate::audit::Differences;
@@ -41,8 +42,7 @@ pub fn subject(key: &Key) -> Option<Subject> {
 pub async fn put(tx: &mut Tx<'_>, subject: &Subject, mut revocation: Revocation) -> Result<Revocation, TxError> {
     let key = key(subject);
     if let Some((before, _)) = tx.get::<Revocation>(&key).await? {
-        revocation.covers_iat = revocation.covers_iat.max(before.covers_iat);
-        revocation.ends_at = revocation.ends_at.max(before.ends_at);
+        revocation = revocation.on_top_of(before);
     }
     tx.put(&key, &revocation, Some(revocation.ends_at))?;
     tx.takes_rights_away();
@@ -85,18 +85,50 @@ pub async fn get(store: &dyn Store, subject: &Subject) -> Result<Option<Revocati
     }
 }
 
-/// One page of revocations in key order, after `after`, of one kind if named.
+/// Takes the last revocation of a subject back, if `rule` lets it: what was there before it stands again. Says what that
+/// is.
+///
+/// # Errors
+/// [`ChangeError`].
+pub async fn undo<R>(
+    store: &dyn Store,
+    ambient: &Ambient,
+    subject: &Subject,
+    by: &By,
+    rule: impl Fn(&Revocation) -> Result<(), R>,
+) -> Result<(Option<Revocation>, Revision), ChangeError<R>> {
+    let mut retry = Retry::new(ambient);
+    let key = key(subject);
+    loop {
+        let mut tx = Tx::new(store);
+        let Some((there, _)) = tx.get::<Revocation>(&key).await? else { return Err(ChangeError::NotFound) };
+        rule(&there).map_err(ChangeError::Refused)?;
+        let left = there.without_last(by.now);
+        match &left {
+            Some(left) => tx.put(&key, left, Some(left.ends_at))?,
+            None => tx.delete(&key),
+        }
+        let mut told = Differences::default();
+        told.ids_if_any("revoked", &[], &[subject]);
+        let audited = audit::record(&mut tx, ambient, by, told)?;
+        match tx.commit(audited).await {
+            Ok(revision) => return Ok((left, revision)),
+            Err(error) => retry.after(error).await?,
+        }
+    }
+}
+
+/// One page of what lies under a prefix, in key order, after `after`.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn list(
     store: &dyn Store,
-    kind: Option<&str>,
+    prefix: &str,
     after: Option<&Key>,
     limit: usize,
 ) -> Result<(Vec<(Subject, Revocation)>, Option<Key>), StoreError> {
-    let prefix = kind.map_or_else(|| PREFIX.to_owned(), |kind| format!("{PREFIX}{kind}/"));
-    let Page { items, next, .. } = store.scan(&prefix, after, limit).await?;
+    let Page { items, next, .. } = store.scan(prefix, after, limit).await?;
     let mut out = Vec::with_capacity(items.len());
     for (key, versioned) in items {
         if let Some(subject) = subject(&key) {
