@@ -73,6 +73,11 @@ impl Api {
         self
     }
 
+    /// Forgets the token: the key that signed it is revoked.
+    pub(super) fn renew(&mut self) {
+        self.token = None;
+    }
+
     /// The issuer that goes with the credentials.
     pub(super) fn issuer(&self) -> &crate::config::Issuer {
         &self.credentials.issuer

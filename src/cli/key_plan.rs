@@ -107,19 +107,23 @@ impl Life {
         if short == self.kid { short } else { format!("{short}…") }
     }
 
-    /// What happens to it when: the instant, in words, and whether it is foreseen only.
-    fn events(&self) -> impl Iterator<Item = (Timestamp, String, bool)> + '_ {
-        [
+    /// What happens to it when: the instant, in words, and whether it is foreseen only. What happens at one instant is one.
+    fn events(&self) -> Vec<(Timestamp, String, bool)> {
+        let mut out: Vec<(Timestamp, String, bool)> = Vec::new();
+        for (at, what, name) in [
             (self.published, "is published", "published_at"),
             (self.signs, "signs", "signs_from"),
             (self.stops, "signs no more and stays trusted", "stops_at"),
             (self.leaves, "leaves the key set", "unpublished_at"),
-        ]
-        .into_iter()
-        .filter_map(|(at, what, name)| {
+        ] {
+            let Some(at) = at else { continue };
             let foreseen = self.foreseen.iter().any(|it| it == name);
-            Some((at?, format!("{} {what}", printable(&self.short())), foreseen))
-        })
+            match out.last_mut() {
+                Some((last, told, _)) if *last == at => *told = format!("{told}, {what}"),
+                _ => out.push((at, format!("{} {what}", printable(&self.short())), foreseen)),
+            }
+        }
+        out
     }
 }
 

@@ -58,7 +58,40 @@ pub(super) async fn run(it: Args, output: Output) -> Result<(), Failure> {
     if let Some(promoted) = done.get("promoted").and_then(Value::as_str) {
         output.line(format!("{} signs from now on; {}", printable(promoted), known(&done)))?;
     }
-    output.line(aftermath(&done, api.issuer().as_str(), output))
+    output.line(aftermath(&done, api.issuer().as_str(), output))?;
+    let since = done.pointer("/impact/active_since").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if since.is_empty() {
+        return Ok(());
+    }
+    // The token at hand may be one that this very key signed.
+    api.renew();
+    let query = [("since", since.as_str()), ("outcome", "done"), ("order", "asc")];
+    output.line(forgeable(api.list(&["audit"], &query).await.ok().as_deref(), &since, output))
+}
+
+/// What a thief could have done with the key: write an operator's token, and with that any of these changes.
+fn forgeable(changes: Option<&[Value]>, since: &str, output: Output) -> String {
+    let command = format!("`edi audit list --since {}`", printable(since));
+    let Some(changes) = changes else {
+        return format!("\nWhoever had the key could be any operator since {since}. See what was changed: {command}");
+    };
+    if changes.is_empty() {
+        return format!("\nWhoever had the key could be any operator since {since}. Nothing was changed since.");
+    }
+    let mut table = Table::new(&["AT", "ACTOR", "ACTION", "TARGET", "ADDRESS", "REQUEST"]);
+    for change in changes.iter().take(TOLD) {
+        let columns = ["at", "actor", "action", "target", "address", "request_id"];
+        table.row(columns.map(|column| view::text(change, column)));
+    }
+    let more = match changes.len().saturating_sub(TOLD) {
+        0 => String::new(),
+        more => format!("\n… and {more} more: {command}"),
+    };
+    format!(
+        "\nWhoever had the key could be any operator since {since}. These are all changes since then; undo what nobody of \
+         you made:\n\n{}{more}",
+        table.render(output)
+    )
 }
 
 /// Whom it concerns.
@@ -124,6 +157,9 @@ fn known(done: &Value) -> String {
     format!("published for {shown} only: until they fetch the keys, verifiers refuse its tokens ({})", slow.join(", "))
 }
 
+/// At most this many changes are told.
+const TOLD: usize = 200;
+
 /// How verifiers that go by keys are made to fetch them now.
 const REFRESH: [(&str, &str); 6] = [
     ("Istio", "kubectl -n istio-system rollout restart deployment/istiod"),
@@ -181,6 +217,18 @@ mod tests {
             assert!(all.contains(text), "{text} in\n{all}");
         }
         assert!(radius(&args(false), &done(0)).contains("would discard the pending keys"));
+    }
+
+    #[test]
+    fn every_change_since_the_key_went_active_is_told() {
+        let since = "2026-11-01T00:00:00Z";
+        let told = |changes: Option<&[Value]>| forgeable(changes, since, Output::new(true));
+        assert!(told(None).contains("`edi audit list --since 2026-11-01T00:00:00Z`"));
+        assert!(told(Some(&[])).contains("Nothing was changed"));
+        let change = json!({ "at": "2026-11-02T00:00:00Z", "actor": "eve", "action": "client.create", "target": "x" });
+        let all = told(Some(&[change.clone()]));
+        assert!(all.contains("eve") && all.contains("client.create") && !all.contains("more:"), "{all}");
+        assert!(told(Some(&vec![change; TOLD + 7])).contains("and 7 more"));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub enum ImportError {
     #[error("the RSA key lacks p, q, dp, dq or qi; export it with them, or as PKCS#8")]
     RsaPrimes,
     /// No public half in an EC key.
-    #[error("the key lacks its public half; add it: `openssl pkey -in FILE | edi key import -`")]
+    #[error("the key lacks its public half; add it: `openssl ec -in FILE | edi key import -`")]
     NoPublicHalf,
     /// Halves of different keys, or a broken one.
     #[error("the parts of the key do not belong together")]

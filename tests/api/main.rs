@@ -26,6 +26,7 @@ mod deployments_access;
 mod deployments_explain;
 mod deployments_places;
 mod discovery;
+mod emergencies;
 mod failures;
 mod first_start;
 mod introspection;
