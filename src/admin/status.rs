@@ -7,12 +7,13 @@ use serde::Serialize;
 use super::access::Operator;
 use super::error::AdminError;
 use super::keys::{KeyView, views};
-use crate::model::id::Kid;
+use crate::model::id::{ClientId, Kid, SecretId};
 use crate::model::keyring::{KeyState, Transition};
 use crate::model::scope::AdminScope;
 use crate::model::time::{self, Timestamp, span};
 use crate::oauth::pulse::Lately;
 use crate::oauth::service::Service;
+use crate::store::collections::secrets::{self, End};
 use crate::store::{Figures, Health};
 
 /// Less room than this on the store's disk wants attention, in bytes.
@@ -20,6 +21,11 @@ const LITTLE_ROOM: u64 = 256 * 1024 * 1024;
 
 /// For how long a jump of the clock is told.
 const JUMP_TOLD: Duration = Duration::from_hours(24);
+
+/// A secret that ends within this time is told of.
+const SOON: Duration = Duration::from_hours(14 * 24);
+/// How many of them are named.
+const NAMED: usize = 100;
 
 /// The page.
 #[derive(Debug, Serialize)]
@@ -52,6 +58,8 @@ pub struct Status {
     token_requests_refused: u64,
     /// The last minute of this process.
     lately: Lately,
+    /// Secrets of enabled clients that end soon, the first ones first.
+    secrets_expiring: Vec<EndingSecret>,
     clock: ClockStatus,
     attention: Vec<Attention>,
 }
@@ -91,6 +99,25 @@ struct StoreStatus {
     /// What its disk has left.
     #[serde(skip_serializing_if = "Option::is_none")]
     free_bytes: Option<u64>,
+}
+
+/// A secret that ends soon.
+#[derive(Debug, Serialize)]
+struct EndingSecret {
+    client_id: ClientId,
+    id: SecretId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(with = "time::rfc3339")]
+    expires_at: Timestamp,
+    /// Nothing else lets its client in after that.
+    last: bool,
+}
+
+impl From<End> for EndingSecret {
+    fn from(End { at, id, of }: End) -> Self {
+        Self { client_id: of.client_id, id, name: of.name, expires_at: at, last: of.last }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -144,6 +171,7 @@ pub async fn show(service: &Service, operator: &Operator) -> Result<Status, Admi
     let figures = service.store.figures().await.ok();
     let around = service.surroundings.get();
     let now = service.now();
+    let ending = secrets::ending(&*service.store, now.plus(SOON), NAMED).await.unwrap_or_default();
     let (next_transition, next_rotation_at) = next_of_keys(service, now);
     Ok(Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -164,7 +192,12 @@ pub async fn show(service: &Service, operator: &Operator) -> Result<Status, Admi
         token_requests_refused: service.pulse.refused(),
         lately: service.pulse.lately(tokio::time::Instant::now()),
         clock: clock(service),
-        attention: attention(service, figures.as_ref(), now),
+        attention: {
+            let mut all = attention(service, figures.as_ref(), now);
+            of_secrets(&ending, &mut all);
+            all
+        },
+        secrets_expiring: ending.into_iter().map(Into::into).collect(),
     })
 }
 
@@ -204,6 +237,17 @@ fn attention(service: &Service, figures: Option<&Figures>, now: Timestamp) -> Ve
     of_keys(service, now, &mut all);
     of_clock(service, now, &mut all);
     all
+}
+
+/// Only those after which a client is locked out: the others end as planned.
+fn of_secrets(ending: &[End], all: &mut Vec<Attention>) {
+    for End { at, id, of } in ending.iter().filter(|end| end.of.last) {
+        let client = &of.client_id;
+        all.push(Attention::new(
+            format!("secret {id} of client {client} ends at {at}, and nothing else lets it in after that"),
+            format!("`edi client secret rotate {client}`"),
+        ));
+    }
 }
 
 fn of_clock(service: &Service, now: Timestamp, all: &mut Vec<Attention>) {

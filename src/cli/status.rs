@@ -54,7 +54,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
 
 /// The page as `name value` rows: what is known, then whatever a newer edi says beside it.
 fn rows(status: &Value) -> Vec<(&str, String)> {
-    const KNOWN: [&str; 18] = [
+    const KNOWN: [&str; 19] = [
         "issuer",
         "audience",
         "version",
@@ -73,6 +73,7 @@ fn rows(status: &Value) -> Vec<(&str, String)> {
         "next_transition",
         "next_rotation_at",
         "attention",
+        "secrets_expiring",
     ];
     let mut rows = vec![
         ("issuer", view::text(status, "issuer")),
@@ -84,12 +85,22 @@ fn rows(status: &Value) -> Vec<(&str, String)> {
         ("revocations", live(status)),
         ("tokens", tokens(status)),
         ("keys", keys(status)),
+        ("secrets ending soon", ending(status)),
     ];
     rows.retain(|(_, value)| !value.is_empty());
     for (name, value) in status.as_object().into_iter().flatten().filter(|(name, _)| !KNOWN.contains(&name.as_str())) {
         rows.push((name, told(value)));
     }
     rows
+}
+
+fn ending(status: &Value) -> String {
+    let all = status.get("secrets_expiring").and_then(Value::as_array).into_iter().flatten();
+    let each = all.map(|it| {
+        let text = |key| view::text(it, key);
+        format!("{} of {} at {}", text("id"), text("client_id"), text("expires_at"))
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// A value of any shape on one line.

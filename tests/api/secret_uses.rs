@@ -95,3 +95,34 @@ async fn a_chosen_secret_has_one_too_also_when_it_is_remembered() {
         assert_eq!(last_use(&edi, "svc").await, [Some(Timestamp::from_secs(edi.now()).rfc3339())]);
     }
 }
+
+#[tokio::test]
+async fn status_tells_which_secrets_end_soon_and_which_of_them_lock_a_client_out() {
+    let edi = TestEdi::new().await;
+    edi.register("svc", &["a"]).await;
+    let only = edi.register("only", &["a"]).await;
+    let end = |days: i64| Timestamp::from_secs(edi.now() + days * 86_400).rfc3339();
+    let add = async |id: &str, days| {
+        let body = json!({ "expires_at": end(days), "name": "n" });
+        edi.admin("POST", &format!("clients/{id}/secrets"), &body).await.assert(201).json()
+    };
+    add("svc", 5).await;
+    let last = add("only", 13).await;
+    let status = || async { edi.admin("GET", "status", &Value::Null).await.assert(200).json() };
+    let told = |status: &Value| -> Vec<(Value, Value)> {
+        let all = status["secrets_expiring"].as_array().unwrap();
+        all.iter().map(|it| (it["client_id"].clone(), it["last"].clone())).collect()
+    };
+    let before = status().await;
+    assert_eq!(told(&before), [(json!("svc"), json!(false)), (json!("only"), json!(false))]);
+    assert!(!before["attention"].to_string().contains("only"), "it has another: {}", before["attention"]);
+    let first = only.view["secrets"][0]["id"].as_str().unwrap();
+    edi.admin("DELETE", &format!("clients/only/secrets/{first}"), &Value::Null).await.assert(204);
+    let after = status().await;
+    assert_eq!(told(&after)[1], (json!("only"), json!(true)));
+    let attention = after["attention"].to_string();
+    assert!(attention.contains(last["id"].as_str().unwrap()), "{attention}");
+    assert!(attention.contains("`edi client secret rotate only`"), "{attention}");
+    edi.advance(5 * 86_400);
+    assert_eq!(told(&status().await).len(), 1, "what has ended ends no more");
+}

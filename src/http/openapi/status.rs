@@ -89,6 +89,16 @@ fn status() -> Value {
             "entries": { "type": "object", "additionalProperties": { "type": "integer" }, "description": "Entries by collection." },
         }),
     );
+    let ending = answer(
+        &["client_id", "id", "expires_at", "last"],
+        json!({
+            "client_id": schema("ClientId"),
+            "id": schema("SecretId"),
+            "name": schema("Name"),
+            "expires_at": instant("When it stops working: within 14 days."),
+            "last": flag("Nothing else lets its client in after that."),
+        }),
+    );
     let transition = answer(
         &["at", "kid", "to"],
         json!({
@@ -128,6 +138,7 @@ fn status() -> Value {
             "token_requests_refused": count("Token requests refused by this process."),
             "lately": { "type": "object", "description": "The last minute of this process." },
             "clock": { "type": "object", "description": "Jumps of the machine's clock that this process noticed." },
+            "secrets_expiring": list(ending),
             "attention": list(attention),
         }),
     )
