@@ -10,7 +10,7 @@ use clap::{Parser, ValueEnum};
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(name = "cargo bench --bench load --")]
 pub(crate) struct Args {
-    /// What to measure [default: everything but memory and big-store]
+    /// What to measure [default: everything but memory, big-store, flood and soak]
     #[arg(value_enum)]
     work: Vec<Work>,
     /// Check that everything works, in seconds; the figures mean nothing
@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// How many clients and how many revocations `big-store` writes
     #[arg(long, default_value_t = 1_000_000)]
     records: usize,
+    /// How long `soak` lasts
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
     /// Also write the figures here
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -75,12 +78,16 @@ pub(crate) enum Work {
     Memory,
     /// Opening a store of 1,000,000 clients and as many revocations, and issuing from it
     BigStore,
+    /// Good clients while 64 connections guess at secrets and 200 dawdle
+    Flood,
+    /// Mixed traffic for minutes: memory, descriptors and latency stay flat
+    Soak,
 }
 
 impl Work {
     /// Whether it has no rounds against the limit server.
     pub(crate) fn stands_alone(self) -> bool {
-        matches!(self, Self::Memory | Self::BigStore)
+        matches!(self, Self::Memory | Self::BigStore | Self::Flood | Self::Soak)
     }
 }
 
@@ -131,6 +138,11 @@ impl Args {
     /// How many tokens the memory run issues: before the first reading, and in all.
     pub(crate) fn tokens(&self) -> (usize, usize) {
         if self.smoke { (1000, 3000) } else { (10_000, self.tokens) }
+    }
+
+    /// How long the soak lasts.
+    pub(crate) fn soak(&self) -> Duration {
+        if self.smoke { Duration::from_secs(5) } else { Duration::from_secs(60 * self.minutes.max(1)) }
     }
 
     /// How many records of each kind the big store has.

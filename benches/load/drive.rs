@@ -117,14 +117,16 @@ impl Load {
     }
 }
 
-struct Connection {
+/// An open connection.
+pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
     filled: usize,
 }
 
 impl Connection {
-    async fn open(to: SocketAddr) -> Result<Self> {
+    /// Connects.
+    pub(crate) async fn open(to: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(to).await.with_context(|| format!("cannot connect to {to}"))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: vec![0; LONGEST], filled: 0 })
@@ -147,7 +149,7 @@ impl Connection {
     }
 
     /// Sends a request and reads its answer.
-    async fn exchange(&mut self, request: &[u8]) -> Result<(u16, &[u8])> {
+    pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<(u16, &[u8])> {
         self.stream.write_all(request).await.context("the connection broke while sending")?;
         self.filled = 0;
         loop {

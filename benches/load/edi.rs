@@ -124,6 +124,17 @@ impl Edi<'_> {
         Ok(ClientSigner::new(&key, Some(key.kid.as_str()))?)
     }
 
+    /// Registers a client with the role `fraud` and a secret that somebody chose.
+    pub(crate) fn client_with_secret(&self, id: &str, secret: &str) -> Result<String> {
+        use std::io::Write as _;
+        let mut command = self.site.command(&["client", "create", id, "--role", "fraud", "--json", "--secret-stdin"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        child.stdin.take().context("no standard input")?.write_all(secret.as_bytes())?;
+        let output = child.wait_with_output()?;
+        ensure!(output.status.success(), "edi client create: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(basic(id, secret))
+    }
+
     /// Asks it to stop and waits for that.
     pub(crate) fn stop(mut self) -> Result<()> {
         kill_process(machine::pid(&self.child), Signal::TERM)?;

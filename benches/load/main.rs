@@ -2,16 +2,19 @@
 //! alternating rounds. `benches/README.md` says how to repeat each figure.
 #![expect(clippy::print_stdout, reason = "a program whose result is what it prints")]
 #![expect(clippy::cast_precision_loss, reason = "figures are read by people")]
+#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "indexes of percentiles")]
 
 mod args;
 mod big_store;
 mod drive;
 mod edi;
+mod flood;
 mod limit;
 mod machine;
 mod memory;
 mod report;
 mod rounds;
+mod soak;
 mod work;
 
 use anyhow::{Context as _, Result};
@@ -37,8 +40,15 @@ async fn run(args: &Args) -> Result<()> {
         report.print();
     }
     let mut fits = true;
+    let mut came_through = true;
     if asked.contains(&Work::Memory) {
         fits &= memory::grows_little(args, &mut report).await?;
+    }
+    if asked.contains(&Work::Flood) {
+        came_through &= flood::measure(args, &mut report).await?;
+    }
+    if asked.contains(&Work::Soak) {
+        came_through &= soak::measure(args, &mut report).await?;
     }
     if asked.contains(&Work::BigStore) {
         big_store::measure(args, &mut report).await?;
@@ -48,5 +58,6 @@ async fn run(args: &Args) -> Result<()> {
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
     anyhow::ensure!(fits, "memory grew more than it may");
+    anyhow::ensure!(came_through, "good clients suffered, or something grew: see above");
     Ok(())
 }

@@ -127,7 +127,9 @@ impl Task {
             Work::Jwks => ("jwks", &[]),
             Work::Jwks304 => ("jwks-304", &[]),
             Work::Revoke => ("revoke", &[]),
-            Work::IssueKey | Work::Memory | Work::BigStore => anyhow::bail!("has no rounds of this kind"),
+            Work::IssueKey | Work::Memory | Work::BigStore | Work::Flood | Work::Soak => {
+                anyhow::bail!("has no rounds of this kind")
+            }
         };
         let authorization = edi.client(name, more)?;
         let issued = Load::once(edi.public, &token_request("/oauth2/token", &authorization)).await?;
@@ -189,7 +191,9 @@ impl Task {
                 let ask = move |token: &str| post("/oauth2/revoke", &by, &format!("token={token}"));
                 task(Ask::Fresh(Box::new(ask)), post("/append", &authorization, &form), "rate >= 0.7")
             }
-            Work::IssueKey | Work::Memory | Work::BigStore => anyhow::bail!("has no rounds of this kind"),
+            Work::IssueKey | Work::Memory | Work::BigStore | Work::Flood | Work::Soak => {
+                anyhow::bail!("has no rounds of this kind")
+            }
         })
     }
 

@@ -70,6 +70,7 @@ impl Line {
             bytes,
             address: self.exchange.address(),
             request_id: self.exchange.id(),
+            trace_id: self.exchange.trace_id(),
             client_id: client.as_deref(),
             reason,
         }
@@ -96,23 +97,24 @@ pub(super) struct Entry<'a> {
     pub(super) bytes: Option<u64>,
     pub(super) address: Option<IpAddr>,
     pub(super) request_id: &'a str,
+    pub(super) trace_id: Option<&'a str>,
     pub(super) client_id: Option<&'a str>,
     pub(super) reason: Option<&'a str>,
 }
 
 impl Entry<'_> {
     pub(super) fn write(&self) {
-        let Self { method, path, status, micros, bytes, request_id, client_id, reason, .. } = *self;
+        let Self { method, path, status, micros, bytes, request_id, trace_id, client_id, reason, .. } = *self;
         let address = self.address.map(tracing::field::display);
         if status == StatusCode::INTERNAL_SERVER_ERROR.as_u16() {
             tracing::error!(
                 target: "edi::access",
-                method, path, status, micros, bytes, address, request_id, client_id, reason
+                method, path, status, micros, bytes, address, request_id, trace_id, client_id, reason
             );
         } else {
             tracing::info!(
                 target: "edi::access",
-                method, path, status, micros, bytes, address, request_id, client_id, reason
+                method, path, status, micros, bytes, address, request_id, trace_id, client_id, reason
             );
         }
     }

@@ -203,6 +203,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
                 bytes: None,
                 address: this.address,
                 request_id: &id,
+                trace_id: None,
                 client_id: None,
                 reason: Some("the request could not be read"),
             }

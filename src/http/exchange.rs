@@ -18,6 +18,7 @@ pub const REQUEST_ID: &str = "x-request-id";
 pub struct Exchange {
     id: Box<str>,
     address: Option<IpAddr>,
+    trace_id: Option<Box<str>>,
     client_id: RefCell<Option<Box<str>>>,
 }
 
@@ -25,7 +26,19 @@ impl Exchange {
     /// An exchange under this id with this address.
     #[must_use]
     pub fn new(id: Box<str>, address: Option<IpAddr>) -> Self {
-        Self { id, address, client_id: RefCell::default() }
+        Self { id, address, ..Self::default() }
+    }
+
+    /// The same as a part of a trace.
+    #[must_use]
+    pub fn traced(self, trace_id: Option<&str>) -> Self {
+        Self { trace_id: trace_id.map(Into::into), ..self }
+    }
+
+    /// The trace the request belongs to, 32 hexadecimal digits, if its caller said so.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<&str> {
+        self.trace_id.as_deref()
     }
 
     /// The exchange a request belongs to; an empty one for a request that did not pass [`super::manners`].
@@ -73,6 +86,28 @@ pub fn incoming(headers: &HeaderMap) -> Option<&str> {
     ((1..=64).contains(&text.len()) && text.bytes().all(fits)).then_some(text)
 }
 
+/// The header that names the trace a request belongs to (W3C Trace Context).
+pub const TRACEPARENT: &str = "traceparent";
+
+/// The trace id of a request that names one well-formed parent (W3C Trace Context §3.2): anything else is as if there was
+/// no such header, as the recommendation wants it, so that nothing but 32 hexadecimal digits ever reaches a log line.
+#[must_use]
+pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(TRACEPARENT);
+    let (Some(value), None) = (all.next(), all.next()) else { return None };
+    let text = value.to_str().ok()?;
+    let hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let mut parts = text.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    // A later version may say more at its end; what it says first keeps its meaning.
+    let whole = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
+    let named = hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
+    let real = |id: &str| id.bytes().any(|b| b != b'0');
+    (whole && named && real(trace) && real(parent)).then_some(trace)
+}
+
 const ID_BYTES: usize = 12;
 const IDS_AT_ONCE: usize = 64;
 
@@ -110,6 +145,39 @@ mod tests {
 
     use super::*;
     use crate::ambient::SeededEntropy;
+
+    #[test]
+    fn a_trace_is_taken_over_only_when_well_formed() {
+        const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+        let read = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers
+                    .append(HeaderName::from_static(TRACEPARENT), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            trace_id(&headers).map(str::to_owned)
+        };
+        let good = format!("00-{TRACE}-b7ad6b7169203331-01");
+        assert_eq!(read(&[&good]).as_deref(), Some(TRACE));
+        assert_eq!(read(&[&format!("cc-{TRACE}-b7ad6b7169203331-01-what-comes-later")]).as_deref(), Some(TRACE));
+        for bad in [
+            String::new(),
+            format!("ff-{TRACE}-b7ad6b7169203331-01"),
+            format!("00-{TRACE}-b7ad6b7169203331-01-more"),
+            format!("00-{TRACE}-b7ad6b7169203331"),
+            format!("00-{TRACE}-b7ad6b7169203331-1"),
+            format!("00-{TRACE}-0000000000000000-01"),
+            format!("00-{}-b7ad6b7169203331-01", "0".repeat(32)),
+            format!("00-{}-b7ad6b7169203331-01", TRACE.to_uppercase()),
+            format!("00-{}\"-b7ad6b7169203331-01", &TRACE[1..]),
+            format!("00-{}\t-b7ad6b7169203331-01", &TRACE[1..]),
+            format!(" {good}").replace("00-", "0-"),
+            format!("00-{}-b7ad6b7169203331-01", "a".repeat(4000)),
+        ] {
+            assert_eq!(read(&[&bad]), None, "{bad}");
+        }
+        assert_eq!((read(&[]), read(&[&good, &good])), (None, None));
+    }
 
     #[test]
     fn ids_are_distinct_and_fit_what_is_accepted_back() {

@@ -10,11 +10,17 @@ use super::traffic::{ERRORS, Endpoint, HttpFigures, STATUSES};
 use crate::metrics::{CONTENT_TYPE, Counter, Kind, Page, process};
 use crate::oauth::figures;
 use crate::oauth::service::Service;
+use crate::store::collections::secrets;
 use crate::store::measured::StoreFigures;
 use crate::telemetry;
 
 /// How long a page waits for the store.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What counts as soon for a secret's end.
+const SOON: Duration = Duration::from_hours(7 * 24);
+/// How many of those are counted.
+const MOST_ENDING: usize = 10_000;
 
 /// What is shown beside what the service knows.
 #[derive(Debug, Default)]
@@ -35,6 +41,7 @@ pub async fn metrics(service: web::Data<Service>, figures: web::Data<Figures>) -
     figures::write(&service, &mut page);
     store(&figures.store, &mut page);
     room(&service, &mut page).await;
+    expiring(&service, &mut page).await;
     page.one(
         "edi_log_lines_lost_total",
         Kind::Counter,
@@ -58,6 +65,22 @@ async fn room(service: &Service, page: &mut Page) {
         page.one("edi_store_used_bytes", Kind::Gauge, "What the store's files take on disk.", room.used);
         page.one("edi_store_free_bytes", Kind::Gauge, "What is left to the store on its disk.", room.free);
     }
+}
+
+/// Client secrets that end soon. Left out when the store does not answer.
+async fn expiring(service: &Service, page: &mut Page) {
+    let until = service.now().plus(SOON);
+    let ending = secrets::ending(&*service.store, until, MOST_ENDING);
+    let Ok(Ok(ending)) = tokio::time::timeout(PATIENCE, ending).await else { return };
+    let ahead = ending.iter().filter(|end| end.at > service.now());
+    let (last, followed): (Vec<_>, Vec<_>) = ahead.partition(|end| end.of.last);
+    let mut family = page.family(
+        "edi_client_secrets_expiring",
+        Kind::Gauge,
+        "Client secrets that end within a week; last: nothing else lets the client in after that.",
+    );
+    family.sample(&[("last", "true")], last.len());
+    family.sample(&[("last", "false")], followed.len());
 }
 
 fn about(service: &Service, page: &mut Page) {

@@ -22,6 +22,8 @@ pub fn write(service: &Service, page: &mut Page) {
     hashing(service, page);
     failures(service, page);
     store(service, page);
+    let help = "Jumps of the machine's clock against its monotonic one that were noticed.";
+    page.one("edi_clock_jumps_total", Kind::Counter, help, service.clock.jumps());
 }
 
 fn tokens(service: &Service, page: &mut Page) {

@@ -34,6 +34,7 @@ mod key_import;
 mod key_life;
 mod late_changes;
 mod legion;
+mod log_lines;
 mod master_key;
 mod metrics;
 mod pressure;
