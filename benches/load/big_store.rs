@@ -13,7 +13,9 @@ use edi::model::client::{Client, SecretCheck, StoredSecret};
 use edi::model::id::{ClientId, TokenId};
 use edi::model::revocation::{Revocation, Subject};
 use edi::model::scope::Role;
+use edi::store::collections::revocations::RevocationIndex;
 use edi::store::collections::{clients, installation, revocations};
+use edi::store::mirror::Fold as _;
 use edi::store::record::encode;
 use edi::store::sled::SledStore;
 use edi::store::{Commit, Key, MAX_COMMIT_ENTRIES, Store, Write};
@@ -61,6 +63,7 @@ pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<()> {
     let again = machine::cpu(edi.pid())?.saturating_sub(before).div_f64(count as f64);
     edi.stop()?;
 
+    let each = bytes_per_revocation(args.records())?;
     let mib = |kib: u64| kib as f64 / 1024.0;
     println!("big store: {0} clients and {0} revocations, written in {1:.0?}", args.records(), filling);
     println!("big store: ready after {ready:.2?} (a first start on nothing: {empty:.2?}; aims 5 s and 0.2 s)");
@@ -70,16 +73,34 @@ pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<()> {
         mib(used),
         mib(idle)
     );
+    println!("big store: {each:.0} bytes of memory for each live revocation in the index (aim 100)");
     println!("big store: {first_use:.1?} of CPU for a client's first token, {again:.1?} for its second");
     report.others.insert(
         "big_store".into(),
         json!({
             "records": args.records(), "ready_s": ready.as_secs_f64(), "empty_ready_s": empty.as_secs_f64(),
             "open_kib": opened, "in_use": count, "in_use_kib": used, "idle_kib": idle,
-            "first_token_cpu_us": first_use.as_secs_f64() * 1e6, "second_token_cpu_us": again.as_secs_f64() * 1e6,
+            "bytes_per_revocation": each, "first_token_cpu_us": first_use.as_secs_f64() * 1e6, "second_token_cpu_us": again.as_secs_f64() * 1e6,
         }),
     );
     Ok(())
+}
+
+/// What the index of live revocations takes for each, measured in this process.
+fn bytes_per_revocation(count: usize) -> Result<f64> {
+    let ambient = Ambient::system();
+    let own = std::process::id();
+    let before = machine::resident_kib(own)?;
+    let mut index = RevocationIndex::default();
+    for _ in 0..count {
+        let key = revocations::key(&Subject::Token(TokenId::from_bytes(ambient.random())));
+        let now = ambient.now();
+        let revocation = Revocation::of_token(now, now, ClientId::parse("a").context("a client id")?, None);
+        index.put(&key, &encode(&key, &revocation)?, None)?;
+    }
+    let after = machine::resident_kib(own)?;
+    anyhow::ensure!(index.len() == count, "ids drawn at random differ");
+    Ok(after.saturating_sub(before) as f64 * 1024.0 / count as f64)
 }
 
 /// Writes the records by the store's own commits; gives the `Authorization` of those clients that will be used.

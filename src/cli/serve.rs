@@ -42,6 +42,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How many are swept in one commit.
 const SWEPT_AT_ONCE: usize = 100;
+/// The pause between two such commits, which leaves the disk and a core to those who wait for an answer.
+const SWEEP_PAUSE: Duration = Duration::from_millis(5);
 
 /// Serve both listeners until told to stop.
 #[derive(Debug, ClapArgs)]
@@ -396,7 +398,7 @@ async fn sweep(store: Arc<dyn Store>) {
         tokio::time::sleep(SWEEP_EVERY).await;
         loop {
             match store.sweep(SWEPT_AT_ONCE).await {
-                Ok(count) if count == SWEPT_AT_ONCE => tokio::task::yield_now().await,
+                Ok(count) if count == SWEPT_AT_ONCE => tokio::time::sleep(SWEEP_PAUSE).await,
                 Ok(_) | Err(CommitError::Unavailable(_) | CommitError::Full(_)) => break,
                 Err(error) => {
                     tracing::warn!(target: "edi::store", %error, "sweeping expired records failed");

@@ -13,11 +13,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::progress::{Backoff, Progress};
-use super::{Change, Changes, Event, Key, Revision, Store, StoreError, Write};
+use super::{Change, Changes, Event, Key, Page, Revision, Store, StoreError, Write};
 use crate::model::time::Timestamp;
 
 /// How many entries a page of the scan asks for.
-const PAGE: usize = 500;
+const PAGE: usize = 4000;
 /// How long the watch may take to pass the last page.
 const CATCH_UP: Duration = Duration::from_secs(10);
 
@@ -111,14 +111,24 @@ async fn load<F: Fold>(store: &dyn Store, prefix: &str, make: &impl Fn() -> F) -
     let first = page.at;
     let mut watch = store.watch(prefix, first).await?;
     let last = loop {
-        for (key, entry) in page.items {
-            state.put(&key, &entry.value, entry.expires_at)?;
-            if entry.revision > first {
-                scanned.insert(key, entry.revision);
+        let Page { at, items, next } = page;
+        let fold = async {
+            for (key, entry) in items {
+                state.put(&key, &entry.value, entry.expires_at)?;
+                if entry.revision > first {
+                    scanned.insert(key, entry.revision);
+                }
             }
-        }
-        let Some(next) = page.next else { break page.at };
-        page = store.scan(prefix, Some(&next), PAGE).await?;
+            Ok::<_, StoreError>(())
+        };
+        // The engine reads the next page while this one is folded.
+        let Some(next) = next else {
+            fold.await?;
+            break at;
+        };
+        let (read, folded) = tokio::join!(store.scan(prefix, Some(&next), PAGE), fold);
+        folded?;
+        page = read?;
     };
     let mut revision = first;
     let catch_up = async {

@@ -24,6 +24,7 @@ struct Outgoing<'a, R> {
 
 #[derive(Deserialize)]
 struct Incoming<R> {
+    v: u32,
     data: R,
 }
 
@@ -64,12 +65,16 @@ pub fn version(key: &Key, bytes: &[u8]) -> Result<u32, StoreError> {
 /// [`StoreError::Corrupt`] for anything else, [`StoreError::Newer`] for a version above [`Record::VERSION`].
 pub fn decode<R: Record>(key: &Key, bytes: &[u8]) -> Result<R, StoreError> {
     let json = unframe(key, bytes)?;
-    // The version first: a newer format need not parse as ours.
-    let head: Head = parse(key, json)?;
-    if head.v > R::VERSION {
-        return Err(StoreError::Newer { key: key.to_string(), found: head.v });
+    let newer = |found| StoreError::Newer { key: key.to_string(), found };
+    match parse::<Incoming<R>>(key, json) {
+        Ok(read) if read.v > R::VERSION => Err(newer(read.v)),
+        Ok(read) => Ok(read.data),
+        // A newer format need not parse as ours.
+        Err(error) => match parse::<Head>(key, json) {
+            Ok(head) if head.v > R::VERSION => Err(newer(head.v)),
+            _ => Err(error),
+        },
     }
-    Ok(parse::<Incoming<R>>(key, json)?.data)
 }
 
 fn unframe<'a>(key: &Key, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {

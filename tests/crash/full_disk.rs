@@ -17,7 +17,7 @@ impl Disk {
     /// `None` where it takes more rights than we have.
     fn mount(at: &Path) -> Option<Self> {
         std::fs::create_dir_all(at).expect("a folder");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=40m", "edi-test"]).arg(at).status();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=96m", "edi-test"]).arg(at).status();
         mounted.is_ok_and(|status| status.success()).then(|| Self(at.into()))
     }
 
@@ -113,10 +113,14 @@ pub(crate) async fn run() {
     let early = caller.serves().await;
 
     let filler = disk.fill();
-    // Until something does not fit any more. One answer may say that the outcome is unknown.
+    // Until something does not fit any more: the database takes its room by the eight megabytes. One answer may say that
+    // the outcome is unknown.
     let mut told = String::new();
-    for n in 0..2000 {
-        let (status, answer) = register(&format!("more-{n}"), &address, &operator).await;
+    let roles: Vec<String> =
+        (0..250).map(|n| format!("a-role-whose-name-takes-as-much-room-as-a-name-may-{n}")).collect();
+    for n in 0..1000 {
+        let body = json!({ "client_id": format!("more-{n}"), "roles": roles });
+        let (status, answer) = address.admin("POST", "clients", &operator, Some(body)).await.expect("an answer");
         if status == 201 {
             continue;
         }

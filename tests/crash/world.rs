@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use edi::store::Write;
+use edi::store::backup::Reader;
 use serde_json::{Value, json};
 
 use crate::program::{Address, Program};
@@ -21,6 +24,20 @@ impl Dice {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+}
+
+/// The key that signed a token.
+fn kid(token: &str) -> String {
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next().expect("a header")).expect("base64url");
+    let header: Value = serde_json::from_slice(&header).expect("JSON");
+    header["kid"].as_str().expect("a kid").to_owned()
+}
+
+/// The id of a token.
+fn jti(token: &str) -> String {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("claims")).expect("base64url");
+    let claims: Value = serde_json::from_slice(&claims).expect("JSON");
+    claims["jti"].as_str().expect("a jti").to_owned()
 }
 
 /// Whether something holds: acknowledged, refused by nobody, or asked for without an answer.
@@ -41,12 +58,16 @@ struct Token {
     text: String,
     client: String,
     revoked: Known,
+    /// Whether it was revoked by its own id.
+    by_itself: bool,
 }
 
 #[derive(Default)]
 struct Truth {
     clients: BTreeMap<String, Client>,
     tokens: Vec<Token>,
+    /// Keys that were withdrawn, or asked to be.
+    revoked_keys: BTreeMap<String, Known>,
     /// Keys that were published when last seen.
     keys: BTreeSet<String>,
 }
@@ -58,6 +79,7 @@ pub(crate) struct World {
     acknowledged: AtomicU64,
     unanswered: AtomicU64,
     checked: AtomicU64,
+    backups: AtomicU64,
 }
 
 impl World {
@@ -68,10 +90,11 @@ impl World {
     pub(crate) fn summary(&self) -> String {
         let truth = self.truth();
         format!(
-            "{} changes acknowledged, {} cut off without an answer, {} facts checked after restarts; {} clients, {} tokens",
+            "{} changes acknowledged, {} cut off without an answer, {} facts checked after restarts, {} backups read; {} clients, {} tokens",
             self.acknowledged.load(Ordering::Relaxed),
             self.unanswered.load(Ordering::Relaxed),
             self.checked.load(Ordering::Relaxed),
+            self.backups.load(Ordering::Relaxed),
             truth.clients.len(),
             truth.tokens.len()
         )
@@ -80,11 +103,14 @@ impl World {
     /// Does one thing after the other until the program is gone.
     pub(crate) async fn work(&self, program: Address, operator: &str, mut dice: Dice) {
         loop {
-            let outcome = match dice.roll() % 10 {
-                0..=2 => self.register(&program, operator).await,
-                3..=5 => self.issue(&program, &mut dice).await,
-                6..=7 => self.revoke(&program, &mut dice).await,
-                8 => self.disable(&program, operator, &mut dice).await,
+            let outcome = match dice.roll() % 120 {
+                0..=35 => self.register(&program, operator).await,
+                36..=71 => self.issue(&program, &mut dice).await,
+                72..=91 => self.revoke(&program, &mut dice).await,
+                92..=99 => self.disable(&program, operator, &mut dice).await,
+                100 => self.rotate_secret(&program, operator, &mut dice).await,
+                109..=110 => self.back_up(&program, operator).await,
+                111 => self.revoke_key(&program, operator, &mut dice).await,
                 _ => self.rotate(&program, operator).await,
             };
             if outcome.is_err() {
@@ -131,8 +157,11 @@ impl World {
         let Some((id, secret)) = self.some_client(dice) else { return Ok(()) };
         let answer = program.token(&id, &secret, None).await?;
         if let Some(text) = answer["access_token"].as_str() {
-            let token = Token { text: text.to_owned(), client: id, revoked: Known::No };
-            self.truth().tokens.push(token);
+            let mut truth = self.truth();
+            // A leak that was dealt with meanwhile may have caught it.
+            let same = truth.clients.get(&id).is_some_and(|client| client.secret.as_ref() == Some(&secret));
+            let revoked = if same { Known::No } else { Known::Maybe };
+            truth.tokens.push(Token { text: text.to_owned(), client: id, revoked, by_itself: false });
         }
         Ok(())
     }
@@ -148,7 +177,12 @@ impl World {
             token.revoked = Known::Maybe;
             let (text, owner) = (token.text.clone(), token.client.clone());
             let secret = truth.clients.get(&owner).and_then(|client| client.secret.clone());
-            (index, text, owner, secret.expect("who has a token has a secret"))
+            // Somebody is replacing it.
+            let Some(secret) = secret else {
+                truth.tokens[index].revoked = Known::No;
+                return Ok(());
+            };
+            (index, text, owner, secret)
         };
         let (index, text, owner, secret) = chosen;
         let answer = self.counted(program.form("/oauth2/revoke", &owner, &secret, format!("token={text}")).await)?;
@@ -156,6 +190,11 @@ impl World {
             && let Some(token) = self.truth().tokens.get_mut(index)
         {
             token.revoked = Known::Yes;
+        }
+        // Under a key that is being withdrawn nothing is written any more.
+        let mut truth = self.truth();
+        if !truth.revoked_keys.contains_key(&kid(&text)) && truth.tokens[index].revoked == Known::Yes {
+            truth.tokens[index].by_itself = true;
         }
         Ok(())
     }
@@ -175,13 +214,101 @@ impl World {
         Ok(())
     }
 
+    /// A leak: the old secret stops and the client's tokens are revoked, in one commit.
+    async fn rotate_secret(&self, program: &Address, operator: &str, dice: &mut Dice) -> reqwest::Result<()> {
+        let Some((id, _)) = self.some_client(dice) else { return Ok(()) };
+        {
+            // Out of everybody's hands until it is known what came of it.
+            let mut truth = self.truth();
+            let Some(client) = truth.clients.get_mut(&id).filter(|client| client.secret.is_some()) else {
+                return Ok(());
+            };
+            client.secret = None;
+            for token in truth.tokens.iter_mut().filter(|token| token.client == id && token.revoked == Known::No) {
+                token.revoked = Known::Maybe;
+            }
+        }
+        let path = format!("clients/{id}/secrets/rotate");
+        let body = json!({ "compromised": true });
+        let (status, answer) = self.counted(program.admin("POST", &path, operator, Some(body)).await)?;
+        // Another worker disabled it in between, or the token that asks is too young.
+        if status != 200 && status != 201 {
+            assert!(matches!(status, 409 | 503), "{status} {answer}");
+            return Ok(());
+        }
+        let secret = answer["client_secret"].as_str().expect("a secret").to_owned();
+        let mut truth = self.truth();
+        if let Some(client) = truth.clients.get_mut(&id) {
+            client.secret = Some(secret);
+        }
+        for token in truth.tokens.iter_mut().filter(|token| token.client == id && token.revoked == Known::Maybe) {
+            token.revoked = Known::Yes;
+        }
+        Ok(())
+    }
+
+    /// The emergency: a key is out of the JWKS at once, and its tokens are worth nothing.
+    async fn revoke_key(&self, program: &Address, operator: &str, dice: &mut Dice) -> reqwest::Result<()> {
+        let chosen = {
+            let mut truth = self.truth();
+            let index = usize::try_from(dice.roll()).unwrap_or(0) % truth.keys.len().max(1);
+            // Not the one that vouches for the operator.
+            let Some(kid) = truth.keys.iter().nth(index).filter(|it| **it != kid(operator)).cloned() else {
+                return Ok(());
+            };
+            truth.keys.remove(&kid);
+            truth.revoked_keys.insert(kid.clone(), Known::Maybe);
+            kid
+        };
+        let (status, answer) =
+            self.counted(program.admin("POST", &format!("keys/{chosen}/revoke"), operator, None).await)?;
+        assert!(matches!(status, 200 | 409), "{status} {answer}");
+        if status == 200 {
+            self.truth().revoked_keys.insert(chosen, Known::Yes);
+        }
+        Ok(())
+    }
+
+    /// A backup while everybody else writes: it is sound, and what was acknowledged before it began is in it.
+    async fn back_up(&self, program: &Address, operator: &str) -> reqwest::Result<()> {
+        let (clients, revoked) = {
+            let truth = self.truth();
+            let there = truth.clients.iter().filter(|(_, client)| client.exists == Known::Yes);
+            let clients: Vec<String> = there.map(|(id, _)| format!("client/{id}")).collect();
+            let revoked = truth.tokens.iter().filter(|token| token.revoked == Known::Yes && token.by_itself);
+            let revoked: Vec<String> = revoked.map(|token| format!("revocation/jti/{}", jti(&token.text))).collect();
+            (clients, revoked)
+        };
+        let request = program.http.get(format!("{}/admin/v1/backup", program.admin)).bearer_auth(operator);
+        let answer = request.send().await?;
+        assert_eq!(answer.status().as_u16(), 200);
+        let bytes = answer.bytes().await?;
+        let mut reader = Reader::new(&*bytes).expect("a backup that arrived whole is sound");
+        let mut state = BTreeSet::new();
+        while let Some(entry) = reader.entry().expect("a backup that arrived whole is sound") {
+            match entry.write {
+                Write::Put { .. } => state.insert(entry.key.to_string()),
+                Write::Delete => state.remove(entry.key.as_str()),
+            };
+        }
+        for wanted in clients.iter().chain(&revoked) {
+            assert!(state.contains(wanted), "{wanted} was acknowledged before the backup began and is not in it");
+        }
+        self.backups.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
     async fn rotate(&self, program: &Address, operator: &str) -> reqwest::Result<()> {
         let (status, answer) = self.counted(program.admin("POST", "keys/rotate", operator, None).await)?;
         // A ring that holds as many trusted keys as it may refuses; so does one that another worker is rotating.
         assert!(matches!(status, 200 | 409), "{status} {answer}");
         if status == 200 {
             for field in ["kid", "old", "pending"] {
-                self.truth().keys.insert(answer[field].as_str().expect("a kid").to_owned());
+                let kid = answer[field].as_str().expect("a kid").to_owned();
+                let mut truth = self.truth();
+                if !truth.revoked_keys.contains_key(&kid) {
+                    truth.keys.insert(kid);
+                }
             }
         }
         Ok(())
@@ -201,7 +328,7 @@ impl World {
             .expect("JSON");
         let published: BTreeSet<&str> =
             jwks["keys"].as_array().expect("keys").iter().filter_map(|key| key["kid"].as_str()).collect();
-        let (clients, tokens, keys) = {
+        let (clients, tokens, keys, revoked_keys) = {
             let truth = self.truth();
             let clients: Vec<_> = truth
                 .clients
@@ -214,8 +341,13 @@ impl World {
                 .enumerate()
                 .map(|(n, token)| (n, token.text.clone(), token.client.clone(), token.revoked))
                 .collect();
-            (clients, tokens, truth.keys.clone())
+            (clients, tokens, truth.keys.clone(), truth.revoked_keys.clone())
         };
+        for (kid, revoked) in &revoked_keys {
+            let gone = !published.contains(kid.as_str());
+            assert!(gone || *revoked != Known::Yes, "round {round}: key {kid} was revoked and is published");
+            self.truth().revoked_keys.insert(kid.clone(), if gone { Known::Yes } else { Known::Maybe });
+        }
         for kid in &keys {
             assert!(published.contains(kid.as_str()), "round {round}: key {kid} was acknowledged and is gone");
         }
@@ -273,7 +405,15 @@ impl World {
             }
         }
         if let Some(secret) = secret {
-            let answer = address.token(id, &secret, None).await.expect("an answer");
+            let mut answer = address.token(id, &secret, None).await.expect("an answer");
+            // A leak that was dealt with just before the crash covers new tokens for another moment.
+            for _ in 0..60 {
+                if answer["error"] != "temporarily_unavailable" {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                answer = address.token(id, &secret, None).await.expect("an answer");
+            }
             let issued = answer.get("access_token").is_some();
             assert_eq!(issued, !is_disabled, "round {round}: client {id}: {answer}");
         }
@@ -291,17 +431,19 @@ impl World {
         round: u64,
     ) {
         self.checked.fetch_add(1, Ordering::Relaxed);
-        let header = text.split('.').next().expect("a header");
-        let header: Value =
-            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).expect("base64url")).expect("a JSON header");
-        let kid = header["kid"].as_str().expect("a kid");
-        assert!(published.contains(kid), "round {round}: the key {kid} of a live token is not published");
+        let kid = &*kid(text);
+        let withdrawn = self.truth().revoked_keys.contains_key(kid) && !published.contains(kid);
+        assert!(withdrawn || published.contains(kid), "round {round}: the key {kid} of a live token is not published");
         let (id, secret) = program.operator();
         let body = format!("token={text}");
         let answer = program.address().form("/oauth2/introspect", id, secret, body).await.expect("an answer");
         let answer: Value = answer.json().await.expect("JSON");
         let active = answer["active"] == true;
         let disabled = self.truth().clients.get(client).map_or(Known::Maybe, |client| client.disabled);
+        if withdrawn {
+            assert!(!active, "round {round}: a token of {client} under the revoked key {kid} is active");
+            return;
+        }
         match (revoked, disabled) {
             (Known::Yes, _) => assert!(!active, "round {round}: a revoked token of {client} is active again"),
             (_, Known::Yes) => assert!(!active, "round {round}: a token of the disabled {client} is active"),

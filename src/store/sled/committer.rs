@@ -254,9 +254,12 @@ impl Committer {
             why
         };
         self.shared.set_health(if is_full { Health::Full(why.clone()) } else { Health::ReadOnly(why.clone()) });
-        let mut wait = FIRST_WAIT;
+        // With the reserve given up there is room at once, and what is urgent waits in the queue until it is open again.
+        let mut wait = if is_full && self.reserve.can_reopen() { Duration::ZERO } else { FIRST_WAIT };
         loop {
-            if let Some(closed) = refuse_for(wait, &why, is_full, queue) {
+            if !wait.is_zero()
+                && let Some(closed) = refuse_for(wait, &why, is_full, queue)
+            {
                 return closed;
             }
             let ready = if is_full {
@@ -267,7 +270,7 @@ impl Committer {
                     .is_ok()
             };
             if !ready {
-                wait = (wait * 2).min(LONGEST_WAIT);
+                wait = (wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT);
                 continue;
             }
             match self.reopen() {
@@ -287,7 +290,7 @@ impl Committer {
                     tracing::error!(reason = %error, lasting, "the store does not open again");
                     self.go_down(&error);
                     // What lost acknowledged commits is not served, however long we wait.
-                    wait = if lasting { Duration::MAX } else { (wait * 2).min(LONGEST_WAIT) };
+                    wait = if lasting { Duration::MAX } else { (wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT) };
                 }
             }
         }

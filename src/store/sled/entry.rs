@@ -135,6 +135,16 @@ impl Meta {
         }
     }
 
+    /// Counts all that another one counted.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (name, more) in &other.collections {
+            let tally = self.collections.entry(name.clone()).or_default();
+            tally.count = tally.count.wrapping_add(more.count);
+            tally.sum = tally.sum.wrapping_add(more.sum);
+        }
+        self.expiring = self.expiring.wrapping_add(other.expiring);
+    }
+
     /// Counts out an entry that was there.
     pub(super) fn remove(&mut self, key: &str, stored: &[u8]) {
         if let Some(tally) = self.collections.get_mut(collection(key)) {

@@ -15,7 +15,7 @@ const TO_REOPEN: u64 = 512 * 1024;
 /// A disk with less than this free is full, whatever the error said.
 const FULL: u64 = 256 * 1024;
 /// A small disk gives at most this part of itself.
-const PART_OF_DISK: u64 = 8;
+const PART_OF_DISK: u64 = 4;
 
 pub(super) struct Reserve {
     folder: PathBuf,
