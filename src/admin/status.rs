@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::access::Operator;
 use super::error::AdminError;
 use super::keys::{KeyView, views};
+use crate::model::algorithm::Algorithm;
 use crate::model::id::{ClientId, Kid, SecretId};
 use crate::model::keyring::{KeyState, Transition};
 use crate::model::scope::AdminScope;
@@ -61,7 +62,16 @@ pub struct Status {
     /// Secrets of enabled clients that end soon, the first ones first.
     secrets_expiring: Vec<EndingSecret>,
     clock: ClockStatus,
+    limits: Limits,
     attention: Vec<Attention>,
+}
+
+/// What a client may be registered with.
+#[derive(Debug, Serialize)]
+struct Limits {
+    /// The longest lifetime of a token, in seconds.
+    max_ttl: u32,
+    algorithms: Vec<Algorithm>,
 }
 
 #[derive(Debug, Serialize)]
@@ -198,6 +208,7 @@ pub async fn show(service: &Service, operator: &Operator) -> Result<Status, Admi
             all
         },
         secrets_expiring: ending.into_iter().map(Into::into).collect(),
+        limits: Limits { max_ttl: service.settings.lifetimes.max(), algorithms: service.settings.algorithms.clone() },
     })
 }
 

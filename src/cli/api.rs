@@ -41,6 +41,8 @@ pub(super) struct Api {
     token: Option<(String, Secret)>,
     /// Scopes that would do, best first: the token is asked for with the first that is granted.
     wanted: Vec<String>,
+    /// The status of the last answer; 0 before it, and when nobody answered.
+    last_status: u16,
 }
 
 /// What a command needs: any one of these, the narrowest first.
@@ -57,7 +59,7 @@ impl Api {
                 .hint("write it as http://127.0.0.1:8081 or https://edi-admin.example.com"));
         };
         let wanted = needs.iter().map(ToString::to_string).collect();
-        Ok(Self { credentials, server, token: None, wanted })
+        Ok(Self { credentials, server, token: None, wanted, last_status: 0 })
     }
 
     /// Asks for these admin scopes as well: who grants a right shows that they hold it.
@@ -76,6 +78,37 @@ impl Api {
     /// Forgets the token: the key that signed it is revoked.
     pub(super) fn renew(&mut self) {
         self.token = None;
+    }
+
+    /// Goes on with another token: one with the first of these scopes, each several with spaces, that is granted.
+    ///
+    /// # Errors
+    /// When none is.
+    pub(super) async fn go_on_with(&mut self, scopes: Vec<String>) -> Result<(), Failure> {
+        self.wanted = scopes;
+        self.token = Some(self.any_token().await?);
+        Ok(())
+    }
+
+    /// The same API, with a first token that holds one of these, each several with spaces.
+    pub(super) fn wanting(mut self, scopes: &[&str]) -> Self {
+        self.wanted = scopes.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// The client that asks.
+    pub(super) fn client_id(&self) -> &str {
+        &self.credentials.client_id
+    }
+
+    /// The admin API's URL, without a trailing slash.
+    pub(super) fn server(&self) -> &str {
+        self.server.as_str().trim_end_matches('/')
+    }
+
+    /// The status of the last answer; 0 when nobody answered.
+    pub(super) const fn last_status(&self) -> u16 {
+        self.last_status
     }
 
     /// The issuer that goes with the credentials.
@@ -153,8 +186,13 @@ impl Api {
 
     /// Removes something.
     pub(super) async fn delete(&mut self, path: &[&str]) -> Result<(), Failure> {
+        self.delete_if(path, None).await
+    }
+
+    /// Removes something, on condition that it is still the version read.
+    pub(super) async fn delete_if(&mut self, path: &[&str], etag: Option<&str>) -> Result<(), Failure> {
         let url = self.url(path, &[]);
-        self.call(&Method::DELETE, url, None, None).await.map(|_| ())
+        self.call(&Method::DELETE, url, None, etag).await.map(|_| ())
     }
 
     /// Hands what is at a path to `sink` as it comes.
@@ -232,7 +270,10 @@ impl Api {
             request = request.header("content-type", kind).body(body.to_string());
         }
         let (who, next) = self.reached();
-        exchange::send(request, &who, next).await
+        self.last_status = 0;
+        let answer = exchange::send(request, &who, next).await?;
+        self.last_status = answer.status;
+        Ok(answer)
     }
 
     /// A token with the first of the wanted scopes that the operator holds.

@@ -12,13 +12,13 @@ use crate::config::Problem;
 pub enum Exit {
     /// Done.
     Ok = 0,
-    /// Refused or failed; of `token inspect`: a verifier would refuse the token.
+    /// Refused or failed; of `token inspect`: a verifier would refuse the token; of `diff`: there is a difference.
     Failed = 1,
     /// The command line makes no sense.
     Usage = 2,
     /// The configuration has problems.
     Config = 64,
-    /// Input that cannot be read: credentials, a key set, a token that is none.
+    /// Input that cannot be read: credentials, files, a key set, a token that is none.
     Data = 65,
     /// The server cannot be reached, or cannot answer now.
     Unavailable = 69,
@@ -42,10 +42,12 @@ impl Exit {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Ok => "done",
-            Self::Failed => "refused or failed; of `token inspect`: a verifier would refuse the token",
+            Self::Failed => {
+                "refused or failed; of `token inspect`: a verifier would refuse the token; of `diff`: there is a difference"
+            }
             Self::Usage => "the command line makes no sense",
             Self::Config => "the configuration has problems",
-            Self::Data => "input that cannot be read: credentials, a key set, a token that is none",
+            Self::Data => "input that cannot be read: credentials, files, a key set, a token that is none",
             Self::Unavailable => "the server cannot be reached, or cannot answer now",
             Self::Denied => "the credentials are refused, or do not reach that far",
         }

@@ -5,6 +5,7 @@
 //! more of them than any other client: URLs and JSON.
 
 mod api;
+mod apply;
 mod backup;
 mod check;
 mod client;
@@ -18,9 +19,11 @@ mod credentials;
 pub mod demo;
 mod deployment;
 mod descriptors;
+mod dump;
 mod exchange;
 mod exit;
 mod explain;
+mod files;
 mod flags;
 mod health;
 mod input;
@@ -97,6 +100,9 @@ enum Command {
     Token(Box<token::Args>),
     #[command(aliases = ["revocation", "revocations"])]
     Revoke(Box<revoke::Args>),
+    Apply(Box<apply::Args>),
+    Diff(Box<apply::DiffArgs>),
+    Dump(Box<dump::Args>),
     ProxyConfig(Box<proxy_config::Args>),
     Status(Box<status::Args>),
     Health(Box<health::Args>),
@@ -123,6 +129,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Key(args) => key::run(*args, output).await,
         Command::Token(args) => token::run(*args, output).await,
         Command::Revoke(args) => revoke::run(*args, output).await,
+        Command::Apply(args) => apply::run(*args, output).await,
+        Command::Diff(args) => apply::diff(*args, output).await,
+        Command::Dump(args) => dump::run(*args, output).await,
         Command::ProxyConfig(args) => proxy_config::run(*args, output).await,
         Command::Status(args) => status::run(*args, output).await,
         Command::Reload(args) => reload::run(*args, output).await,

@@ -26,6 +26,12 @@ impl Output {
         Self { json, colour: wanted && !json && io::stdout().is_terminal() }
     }
 
+    /// Without colour, whatever the terminal.
+    #[cfg(test)]
+    pub(super) const fn plain() -> Self {
+        Self { json: false, colour: false }
+    }
+
     /// Prints a line, or several.
     ///
     /// # Errors
@@ -76,6 +82,12 @@ impl Output {
         self.paint("2", text)
     }
 
+    /// `text` as something that changes.
+    #[must_use]
+    pub fn changed(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
     fn paint(self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
@@ -88,6 +100,54 @@ pub(super) fn terminal_width() -> usize {
     said.or_else(asked).filter(|columns| *columns > 0).unwrap_or(80)
 }
 
+/// How far something long has come, on standard error: for people at a terminal, and only when it takes a while.
+#[derive(Debug)]
+pub(super) struct Progress {
+    total: usize,
+    what: &'static str,
+    shown: bool,
+    started: std::time::Instant,
+}
+
+impl Progress {
+    /// Shorter than this, nothing is shown.
+    const PATIENCE: std::time::Duration = std::time::Duration::from_millis(400);
+    const WIDTH: usize = 30;
+
+    /// Starts at none of `total`.
+    pub(super) fn start(total: usize, what: &'static str) -> Self {
+        Self { total, what, shown: false, started: std::time::Instant::now() }
+    }
+
+    /// `done` of them are done.
+    pub(super) fn at(&mut self, done: usize) {
+        if self.started.elapsed() < Self::PATIENCE || !io::stderr().is_terminal() {
+            return;
+        }
+        self.shown = true;
+        // What cannot be shown changes nothing about the outcome.
+        let _ = write!(io::stderr().lock(), "\r\x1b[2K{}", self.bar(done));
+    }
+
+    /// Takes the bar away: something else is about to be printed, or it is over.
+    pub(super) fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            let _ = write!(io::stderr().lock(), "\r\x1b[2K");
+        }
+    }
+
+    fn bar(&self, done: usize) -> String {
+        let filled = done.min(self.total) * Self::WIDTH / self.total.max(1);
+        format!("[{}{}] {done}/{} {}", "#".repeat(filled), "-".repeat(Self::WIDTH - filled), self.total, self.what)
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 /// Text from elsewhere, fit for a terminal: control characters are shown, not obeyed.
 #[must_use]
 pub(super) fn printable(text: &str) -> String {
@@ -97,6 +157,14 @@ pub(super) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bar_fills() {
+        let progress = Progress::start(4, "changes");
+        assert_eq!(progress.bar(0), format!("[{}] 0/4 changes", "-".repeat(30)));
+        assert_eq!(progress.bar(2), format!("[{}{}] 2/4 changes", "#".repeat(15), "-".repeat(15)));
+        assert_eq!(Progress::start(0, "changes").bar(0), format!("[{}] 0/0 changes", "-".repeat(30)));
+    }
 
     #[test]
     fn control_characters_are_shown_not_obeyed() {

@@ -54,7 +54,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
 
 /// The page as `name value` rows: what is known, then whatever a newer edi says beside it.
 fn rows(status: &Value) -> Vec<(&str, String)> {
-    const KNOWN: [&str; 19] = [
+    const KNOWN: &[&str] = &[
         "issuer",
         "audience",
         "version",
@@ -72,6 +72,7 @@ fn rows(status: &Value) -> Vec<(&str, String)> {
         "keys",
         "next_transition",
         "next_rotation_at",
+        "limits",
         "attention",
         "secrets_expiring",
     ];

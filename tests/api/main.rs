@@ -14,6 +14,7 @@ mod admin_rights;
 mod architecture;
 mod backup;
 mod cli_admin;
+mod cli_apply;
 mod cli_client_keys;
 mod cli_deployments;
 mod cli_program;

@@ -86,7 +86,6 @@ fn status() -> Value {
             "silence_ms": count("Milliseconds since the mirrors last heard of it."),
             "used_bytes": count("What its files take."),
             "free_bytes": count("What its disk has left."),
-            "entries": { "type": "object", "additionalProperties": { "type": "integer" }, "description": "Entries by collection." },
         }),
     );
     let ending = answer(
@@ -139,6 +138,13 @@ fn status() -> Value {
             "lately": { "type": "object", "description": "The last minute of this process." },
             "clock": { "type": "object", "description": "Jumps of the machine's clock that this process noticed." },
             "secrets_expiring": list(ending),
+            "limits": answer(
+                &["max_ttl", "algorithms"],
+                json!({
+                    "max_ttl": count("The longest lifetime of a token, in seconds."),
+                    "algorithms": list(text("An algorithm that tokens may be signed with.")),
+                }),
+            ),
             "attention": list(attention),
         }),
     )
