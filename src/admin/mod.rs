@@ -4,6 +4,7 @@
 //! [`error::AdminError`].
 
 pub mod access;
+pub mod audit;
 pub mod backup;
 mod client_draft;
 pub mod client_filter;

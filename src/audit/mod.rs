@@ -3,9 +3,21 @@
 
 pub mod difference;
 pub mod entry;
+pub mod seal;
 
 pub use difference::{Difference, Differences};
 pub use entry::{Entry, Outcome};
+
+/// The chain has a new head: note it outside of the store, and nothing before it can be rewritten unseen.
+pub fn sealed(seal: &seal::Seal) {
+    let (seq, hash, entries) = (seal.seq, seal.hash, seal.entries.len());
+    tracing::info!(target: "edi::audit", seq, %hash, entries, "sealed");
+}
+
+/// What is older than `audit.keep` is gone; the chain begins after this seal now.
+pub fn retired(anchor: seal::Link) {
+    tracing::info!(target: "edi::audit", seq = anchor.seq, hash = %anchor.hash, "retired");
+}
 
 /// A change that is on disk.
 pub fn changed(entry: &Entry) {

@@ -126,6 +126,14 @@ impl Api {
         Ok(self.get_versioned(path).await?.0)
     }
 
+    /// Reads one thing by a query.
+    pub(super) async fn get_with(&mut self, path: &[&str], query: &[(&'static str, String)]) -> Result<Value, Failure> {
+        let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let url = self.url(path, &query);
+        let answer = self.call(&Method::GET, url, None, None).await?;
+        self.body(&answer)
+    }
+
     /// Reads one thing with its `ETag`, if it has one.
     pub(super) async fn get_versioned(&mut self, path: &[&str]) -> Result<(Value, Option<String>), Failure> {
         let url = self.url(path, &[]);

@@ -6,6 +6,7 @@
 
 mod api;
 mod apply;
+mod audit;
 mod backup;
 mod check;
 mod client;
@@ -103,6 +104,7 @@ enum Command {
     Apply(Box<apply::Args>),
     Diff(Box<apply::DiffArgs>),
     Dump(Box<dump::Args>),
+    Audit(Box<audit::Args>),
     ProxyConfig(Box<proxy_config::Args>),
     Status(Box<status::Args>),
     Health(Box<health::Args>),
@@ -132,6 +134,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Apply(args) => apply::run(*args, output).await,
         Command::Diff(args) => apply::diff(*args, output).await,
         Command::Dump(args) => dump::run(*args, output).await,
+        Command::Audit(args) => audit::run(*args, output).await,
         Command::ProxyConfig(args) => proxy_config::run(*args, output).await,
         Command::Status(args) => status::run(*args, output).await,
         Command::Reload(args) => reload::run(*args, output).await,
@@ -187,6 +190,9 @@ mod tests {
             "edi revoke list --since 2h --actor alice --reason leak --state in_force",
             "edi revoke undo client svc --yes",
             "edi revoke undo key --OdDX-7O-dm1uiimTnHqhNXXgP5TrjYSpMZbargMmI",
+            "edi audit list --since 24h --actor op --action client.* --outcome refused --limit 5",
+            "edi audit tail --json",
+            "edi audit verify",
             "edi revoke --client svc --yes --json",
             "edi revoke --token - --dry-run",
             "edi revoke --key --OdDX-7O-dm1uiimTnHqhNXXgP5TrjYSpMZbargMmI --yes",

@@ -32,6 +32,7 @@ use crate::oauth::service::{Lifetimes, Service, Settings, Surroundings};
 use crate::oauth::{clock_watch, last_used, rotation};
 use crate::store::measured::Measured;
 use crate::store::memory::MemoryStore;
+use crate::store::sealer;
 use crate::store::sled::SledStore;
 use crate::store::{CommitError, Store};
 use crate::telemetry;
@@ -201,6 +202,8 @@ async fn start_with(
         tokio::spawn(sweep(Arc::clone(&store))),
         tokio::spawn(rotation::keep_rotating(Arc::clone(&service))),
         tokio::spawn(last_used::keep_writing(Arc::clone(&service))),
+        tokio::spawn(sealer::keep_sealing(Arc::clone(&store), ambient.clone())),
+        tokio::spawn(sealer::keep_retiring(Arc::clone(&store), ambient.clone(), config.audit.keep)),
         tokio::spawn(beat(Arc::clone(&service))),
         tokio::spawn(clock_watch::watch(Arc::clone(&service))),
     ];

@@ -63,6 +63,8 @@ pub struct Config {
     pub claims: Claims,
     /// `[limits]`
     pub limits: Limits,
+    /// `[audit]`
+    pub audit: Audit,
     /// `[log]`
     pub log: Log,
 }
@@ -205,6 +207,13 @@ pub struct Limits {
     pub failures_burst: usize,
     /// How many of them are forgiven a second.
     pub failures_per_second: usize,
+}
+
+/// The stored audit trail.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Audit {
+    /// How long its entries are kept.
+    pub keep: Duration,
 }
 
 /// What edi logs, and how.

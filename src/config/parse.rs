@@ -12,7 +12,8 @@ use super::problem::{Origin, Problem};
 use super::raw::{DEFAULT_ISSUER, RawConfig, RawKeys, RawLimits, RawListen, RawStore, RawTokens};
 use super::span::{parse_span, span};
 use super::{
-    Certificate, Claims, Config, Engine, Issuer, Keys, Limits, Listen, Log, LogFormat, Network, Store, Tls, Tokens,
+    Audit, Certificate, Claims, Config, Engine, Issuer, Keys, Limits, Listen, Log, LogFormat, Network, Store, Tls,
+    Tokens,
 };
 use crate::model::algorithm::Algorithm;
 use crate::model::default_role::DefaultRole;
@@ -40,16 +41,17 @@ pub(super) fn parse(
     let tokens = judge.tokens(&raw.tokens);
     let keys = judge.keys(&raw.keys, tokens.as_ref());
     let limits = judge.limits(&raw.limits);
+    let audit = judge.duration("audit.keep", &raw.audit.keep, DAY..=36_500 * DAY).map(|keep| Audit { keep });
     let log = judge.log(raw);
     let claims = Claims { groups: raw.claims.groups, keycloak_roles: raw.claims.keycloak_roles };
 
-    let whole = (issuer, listen, store, keys, tokens, limits, log);
+    let whole = (issuer, listen, store, keys, tokens, limits, audit, log);
     let problems = judge.problems;
     match whole {
-        (Some(issuer), Some(listen), Some(store), Some(keys), Some(tokens), Some(limits), Some(log))
+        (Some(issuer), Some(listen), Some(store), Some(keys), Some(tokens), Some(limits), Some(audit), Some(log))
             if problems.is_empty() =>
         {
-            Ok(Config { issuer, listen, store, keys, tokens, claims, limits, log })
+            Ok(Config { issuer, listen, store, keys, tokens, claims, limits, audit, log })
         }
         _ => Err(problems),
     }

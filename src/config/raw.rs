@@ -30,6 +30,7 @@ section! {
         tokens: RawTokens = RawTokens::default(),
         claims: RawClaims = RawClaims::default(),
         limits: RawLimits = RawLimits::default(),
+        audit: RawAudit = RawAudit::default(),
         log: RawLog = RawLog::default(),
     }
 }
@@ -101,6 +102,13 @@ section! {
         client_cache: u64 = 50_000,
         failures_burst: u64 = 200,
         failures_per_second: u64 = 20,
+    }
+}
+
+section! {
+    /// `[audit]`
+    RawAudit {
+        keep: String = "400d".into(),
     }
 }
 

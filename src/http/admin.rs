@@ -27,8 +27,8 @@ use crate::admin::page::PageRequest;
 use crate::admin::reload::Reload;
 use crate::admin::version::{At, Condition, IfMatch};
 use crate::admin::{
-    backup, clients, deployments, explain, key_import, key_plan, keys, master_key, reach, reload, revocation_list,
-    revocations, roles, secret_rotation, status, whose,
+    audit, backup, clients, deployments, explain, key_import, key_plan, keys, master_key, reach, reload,
+    revocation_list, revocations, roles, secret_rotation, status, whose,
 };
 use crate::model::scope::AdminScope;
 use crate::oauth::service::Service;
@@ -144,6 +144,12 @@ impl Operation {
                 revocation_list::undo(service, operator, id, call.name(1)).await?;
                 HttpResponse::NoContent().finish()
             }
+            Self::AuditList => {
+                let filter = audit::Filter::parse(|name| query.get(name))?;
+                ok(&audit::list(service, operator, &filter, &call.page()?).await?)
+            }
+            Self::AuditVerify => ok(&audit::verify(service, operator, &call.page()?).await?),
+            Self::AuditSeal => ok(&audit::seal(service, operator, id).await?),
             Self::Backup => answer(backup::begin(service, operator).await?),
             Self::Reload => match call.reload {
                 Some(live) => ok(&reload::reload(service, operator, live, body).await?),

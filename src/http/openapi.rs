@@ -18,6 +18,7 @@
     reason = "a JSON object literal is indexed by its own names, whatever callers send; parts move into their whole"
 )]
 
+mod audit;
 mod build;
 mod clients;
 mod decision;
@@ -78,6 +79,9 @@ fn describe(operation: Operation) -> Op {
         Operation::RevocationCreate => revocations::create(),
         Operation::RevocationShow => revocations::show(),
         Operation::RevocationUndo => revocations::undo(),
+        Operation::AuditList => audit::lists(),
+        Operation::AuditVerify => audit::verify(),
+        Operation::AuditSeal => audit::seal(),
         Operation::Status => status::show(),
         Operation::Backup => status::backup(),
         Operation::Reload => status::reload(),
@@ -124,6 +128,24 @@ fn parameter(begins: &str, name: &str) -> Option<(&'static str, Value)> {
         ("keys", "state") => ("Only keys in this state.", schema("KeyState")),
         ("keys", "algorithm") => ("Only keys of this algorithm.", schema("Algorithm")),
         ("revocations", name) if revocations::parameter(name).is_some() => return revocations::parameter(name),
+        ("audit", "actor") => (
+            "Only what this client did; `edi` for what edi does by itself.",
+            json!({ "type": "string", "maxLength": 200 }),
+        ),
+        ("audit", "action") => {
+            ("Only this action; `client.*` takes all on clients.", json!({ "type": "string", "maxLength": 200 }))
+        }
+        ("audit", "target") => ("Only what was done to this.", json!({ "type": "string", "maxLength": 200 })),
+        ("audit", "request_id") => ("Only what came with this request.", json!({ "type": "string", "maxLength": 200 })),
+        ("audit", "since") => ("From this instant on.", json!({ "type": "string", "format": "date-time" })),
+        ("audit", "until") => ("Before this instant.", json!({ "type": "string", "format": "date-time" })),
+        ("audit", "outcome") => {
+            ("Only changes, or only refusals.", json!({ "type": "string", "enum": ["done", "refused"] }))
+        }
+        ("audit", "order") => {
+            ("`desc`: newest first.", json!({ "type": "string", "enum": ["asc", "desc"], "default": "asc" }))
+        }
+        ("audit", "seq") => ("The seal's number.", json!({ "type": "integer", "minimum": 1 })),
         (_, "limit") => (
             "How many items at most.",
             json!({ "type": "integer", "minimum": 1, "maximum": crate::admin::page::MAX_LIMIT,
@@ -299,6 +321,7 @@ fn schemas(settings: &Settings) -> Value {
     all.extend(keys::schemas());
     all.extend(key_life::schemas());
     all.extend(revocations::schemas());
+    all.extend(audit::schemas());
     all.extend(status::schemas());
     all.extend(whose::schemas());
     Value::Object(all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect())

@@ -27,7 +27,9 @@ pub mod memory;
 pub mod mirror;
 mod progress;
 pub mod record;
+pub mod sealer;
 pub mod sled;
+pub mod trail;
 pub mod tx;
 
 use std::collections::BTreeMap;

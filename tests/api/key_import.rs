@@ -9,7 +9,7 @@ use crate::support::edi::{Setup, TestEdi};
 use crate::support::jwt::{parts, verified};
 
 /// The key that signs with ES256, as PEM, taken out of a store with its master key; and its id.
-fn signing_key(edi: &TestEdi, setup: &Setup) -> (String, String) {
+pub(crate) fn signing_key(edi: &TestEdi, setup: &Setup) -> (String, String) {
     let master = MasterKey::load(&setup.path("keys/master.key")).unwrap();
     let keys = edi.service().keys.read();
     let ring = keys.rings().find(|ring| ring.algorithm.name() == "ES256").unwrap();

@@ -12,6 +12,7 @@ mod admin_records;
 mod admin_replace;
 mod admin_rights;
 mod architecture;
+mod audit;
 mod backup;
 mod cli_admin;
 mod cli_apply;

@@ -46,6 +46,9 @@ pub(in crate::http) enum Operation {
     RevocationCreate,
     RevocationShow,
     RevocationUndo,
+    AuditList,
+    AuditVerify,
+    AuditSeal,
     Status,
     Backup,
     Reload,
@@ -89,6 +92,9 @@ impl Operation {
             Self::RevocationCreate => "revocation.create",
             Self::RevocationShow => "revocation.show",
             Self::RevocationUndo => "revocation.undo",
+            Self::AuditList => "audit.list",
+            Self::AuditVerify => "audit.verify",
+            Self::AuditSeal => "audit.seal.show",
             Self::Status => "status.show",
             Self::Backup => "backup.create",
             Self::Reload => "config.reload",
@@ -101,6 +107,8 @@ impl Operation {
 pub(in crate::http) enum Right {
     /// Looking: `edi:read`, or the scope that also changes such things.
     Look(AdminScope),
+    /// Looking where `edi:read` is not enough: this scope alone.
+    LookClosely(AdminScope),
     /// Changing: this scope alone.
     Change(AdminScope),
 }
@@ -111,7 +119,7 @@ impl Right {
         match self {
             Self::Look(AdminScope::Read) => vec![AdminScope::Read],
             Self::Look(scope) => vec![AdminScope::Read, scope],
-            Self::Change(scope) => vec![scope],
+            Self::LookClosely(scope) | Self::Change(scope) => vec![scope],
         }
     }
 
@@ -119,7 +127,7 @@ impl Right {
     pub(super) fn demand(self, operator: &Operator) -> Result<(), AdminError> {
         match self {
             Self::Look(scope) => operator.demand_read(scope),
-            Self::Change(scope) => operator.demand(scope),
+            Self::LookClosely(scope) | Self::Change(scope) => operator.demand(scope),
         }
     }
 }
@@ -188,6 +196,20 @@ pub(in crate::http) static TABLE: &[Row] = &[
     post("revocations", Op::RevocationCreate, AdminScope::Revocations),
     look("revocations/{kind}/{id}", Op::RevocationShow, AdminScope::Revocations),
     delete("revocations/{kind}/{id}", Op::RevocationUndo, AdminScope::Revocations),
+    look_closely("audit", Op::AuditList, AdminScope::Audit).with(&[
+        "limit",
+        "cursor",
+        "actor",
+        "action",
+        "target",
+        "since",
+        "until",
+        "request_id",
+        "outcome",
+        "order",
+    ]),
+    look_closely("audit/verify", Op::AuditVerify, AdminScope::Audit).with(&["cursor"]),
+    look_closely("audit/seals/{seq}", Op::AuditSeal, AdminScope::Audit),
     look("status", Op::Status, AdminScope::Read),
     // All there is, for safe keeping: it is told like a change.
     Row { method: "GET", ..post("backup", Op::Backup, AdminScope::Admin) },
@@ -201,6 +223,11 @@ const fn row(method: &'static str, path: &'static str, operation: Operation, rig
 /// `GET` for whoever may look.
 const fn look(path: &'static str, operation: Operation, scope: AdminScope) -> Row {
     row("GET", path, operation, Right::Look(scope))
+}
+
+/// `GET` for whoever has this scope.
+const fn look_closely(path: &'static str, operation: Operation, scope: AdminScope) -> Row {
+    row("GET", path, operation, Right::LookClosely(scope))
 }
 
 const fn post(path: &'static str, operation: Operation, scope: AdminScope) -> Row {

@@ -1,21 +1,124 @@
 //! The audit trail's entries. Each is written in the same commit as the change it tells of, under a key of its own, so
 //! that changes that do not touch the same records never wait for each other.
 //!
+//! What the [`crate::store::sealer`] makes of them lies beside them: seals, the chain's head, and the anchor that it
+//! begins after since its oldest part was retired.
+//!
 //! [`record`] gives the [`Audited`] that [`Tx::commit`] asks for: a change that forgets its entry does not compile.
 
 use super::By;
 use crate::ambient::Ambient;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::seal::{Link, Seal};
 use crate::audit::{Differences, Entry, Outcome};
 use crate::model::time::Timestamp;
-use crate::store::Key;
-use crate::store::record::Record;
+use crate::store::record::{Record, decode};
 use crate::store::tx::{Audited, Tx, TxError};
+use crate::store::{Key, Page, Revision, Store, StoreError};
 
 /// The prefix of all entries.
 pub const PREFIX: &str = "audit/";
 
+/// The prefix of all seals.
+pub const SEALS: &str = "audit-seal/";
+
 impl Record for Entry {
     const VERSION: u32 = 1;
+}
+
+impl Record for Seal {
+    const VERSION: u32 = 1;
+}
+
+/// A place in the chain as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Which.
+    #[serde(flatten)]
+    pub link: Link,
+    /// When that seal was made.
+    pub at: Timestamp,
+}
+
+impl Record for Mark {
+    const VERSION: u32 = 1;
+}
+
+/// Where the seal with this number lies.
+#[must_use]
+pub fn seal_key(seq: u64) -> Key {
+    Key::new(format!("{SEALS}{seq:016}"))
+}
+
+/// Where the chain's newest link is written down; the condition of every seal, so that replicas do not fork the chain.
+#[must_use]
+pub fn head_key() -> Key {
+    Key::new("audit-head")
+}
+
+/// Where the last retired seal is written down; the chain begins after it.
+#[must_use]
+pub fn anchor_key() -> Key {
+    Key::new("audit-anchor")
+}
+
+/// The id of the entry at this key: what seals and operators call it.
+#[must_use]
+pub fn id(key: &Key) -> &str {
+    key.as_str().strip_prefix(PREFIX).unwrap_or_default()
+}
+
+/// Where the entry with this id lies.
+#[must_use]
+pub fn key(id: &str) -> Key {
+    Key::new(format!("{PREFIX}{id}"))
+}
+
+/// The key before all entries of this instant and later ones.
+#[must_use]
+pub fn before(at: Timestamp) -> Key {
+    Key::new(format!("{PREFIX}{:013}", clamped(at)))
+}
+
+/// The chain's head or anchor, with the revision of its record.
+///
+/// # Errors
+/// Those of the store.
+pub async fn mark(store: &dyn Store, key: &Key) -> Result<Option<(Mark, Revision)>, StoreError> {
+    match store.get(key).await?.value {
+        Some(versioned) => Ok(Some((decode(key, &versioned.value)?, versioned.revision))),
+        None => Ok(None),
+    }
+}
+
+/// The seal with this number.
+///
+/// # Errors
+/// Those of the store.
+pub async fn seal(store: &dyn Store, seq: u64) -> Result<Option<Seal>, StoreError> {
+    let key = seal_key(seq);
+    match store.get(&key).await?.value {
+        Some(versioned) => decode(&key, &versioned.value).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// One page of entries in key order, after `after`.
+///
+/// # Errors
+/// Those of the store.
+pub async fn list(
+    store: &dyn Store,
+    after: Option<&Key>,
+    limit: usize,
+) -> Result<(Vec<(Key, Entry)>, Option<Key>), StoreError> {
+    let Page { items, next, .. } = store.scan(PREFIX, after, limit).await?;
+    let entries = items.into_iter().map(|(key, versioned)| {
+        let entry = decode(&key, &versioned.value)?;
+        Ok((key, entry))
+    });
+    Ok((entries.collect::<Result<_, StoreError>>()?, next))
 }
 
 /// A key for an entry of this instant: in the order of time, and random from there on.

@@ -3,7 +3,7 @@
 //!
 //! | collection | keys | holds |
 //! |---|---|---|
-//! | [`audit`] | `audit/<time>-<random>` | what was changed, by whom |
+//! | [`audit`] | `audit/<time>-<random>`, `audit-seal/<number>`, `audit-head`, `audit-anchor` | what was changed, by whom; the chain over it |
 //! | [`clients`] | `client/<id>`, `admins`, `chosen/<id>/<secret>` | registered clients, who holds `edi:admin`, chosen secrets |
 //! | [`deployments`] | `deployment/<id>` | deployed models |
 //! | [`keyrings`] | `keyring/<alg>` | signing keys, one record per algorithm |

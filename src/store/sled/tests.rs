@@ -489,3 +489,49 @@ async fn pages_are_snapshots_while_others_write() {
     writing.await.unwrap();
     store.close().await;
 }
+
+#[tokio::test]
+async fn the_audit_trails_chain_goes_on_across_restarts() {
+    use crate::ambient::{Ambient, SeededEntropy};
+    use crate::audit::Differences;
+    use crate::store::collections::{By, audit};
+    use crate::store::sealer::keep_sealing;
+    use crate::store::trail::{Step, Walk};
+    use crate::store::tx::Tx;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data");
+    let now = Timestamp::from_secs(1_795_000_000);
+    let ambient = Ambient { clock: ManualClock::at(now), entropy: SeededEntropy::new(1) };
+    for round in 1..=3_u64 {
+        let store = Arc::new(SledStore::open(&path, Arc::clone(&ambient.clock)).unwrap());
+        let tell = async || {
+            let mut tx = Tx::new(&*store);
+            let by = By::edi(now, "test.change", "x");
+            let audited = audit::record(&mut tx, &ambient, &by, Differences::default()).unwrap();
+            tx.commit(audited).await.unwrap();
+        };
+        // Before anybody seals, as a crash leaves it.
+        tell().await;
+        let sealer = tokio::spawn(keep_sealing(Arc::clone(&store) as _, ambient.clone()));
+        tell().await;
+        let mut sealed = 0;
+        for _ in 0..100 {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            let mut walk = Walk::start();
+            sealed = loop {
+                match walk.step(&*store, now).await.unwrap() {
+                    Step::Onward(next) => walk = next,
+                    Step::Intact(walk) => break walk.entries,
+                    Step::Broken(_, found) => panic!("{found:?}"),
+                }
+            };
+            if sealed == round * 2 {
+                break;
+            }
+        }
+        assert_eq!(sealed, round * 2);
+        sealer.abort();
+        store.close().await;
+    }
+}

@@ -187,9 +187,23 @@ impl TestEdi {
         self.store.as_ref().unwrap()
     }
 
-    /// The revision of its store: unchanged means that nothing was written.
+    /// The revision of the last change: the same as before means that nothing was written. What edi writes by itself
+    /// about what it was told (seals, refusals) does not count.
     pub(crate) async fn revision(&self) -> Revision {
-        self.service().store.get(&Key::new("no such key")).await.unwrap().at
+        let mut latest = Revision::default();
+        let mut after: Option<Key> = None;
+        loop {
+            let page = self.service().store.scan("", after.as_ref(), 500).await.unwrap();
+            for (key, entry) in &page.items {
+                let refused = key.as_str().starts_with("audit/")
+                    && !String::from_utf8_lossy(&entry.value).contains(r#""outcome":"done""#);
+                if !refused && !key.as_str().starts_with("audit-") {
+                    latest = latest.max(entry.revision);
+                }
+            }
+            let Some(next) = page.next else { return latest };
+            after = Some(next);
+        }
     }
 
     /// Moves the clock.
