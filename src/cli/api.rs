@@ -11,15 +11,18 @@ use super::credentials::Credentials;
 use super::exchange::{self, Answer, Lost};
 use super::issuer;
 use super::output::printable;
+use super::session::{self, Session};
 use super::{Exit, Failure};
+use crate::ambient::{Clock as _, SystemClock};
 use crate::model::scope::AdminScope;
+use crate::model::time::Timestamp;
 use crate::secret::Secret;
 
 /// Where the admin API is and who asks.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Server")]
 pub(super) struct ApiFlags {
-    /// The operator's credentials [default: keys/operator.json]
+    /// The operator's credentials; wins over a login [default: `edi login`, or else keys/operator.json]
     #[arg(long, value_name = "FILE", env = "EDI_CREDENTIALS", hide_env_values = true)]
     credentials: Option<PathBuf>,
     /// The admin API's URL [default: the one in the credentials]
@@ -34,9 +37,17 @@ impl ApiFlags {
     }
 }
 
+/// By what the command line acts.
+enum Who {
+    /// A file with a secret.
+    Credentials(Credentials),
+    /// A login, which has a token and no secret.
+    Login(Session),
+}
+
 /// The admin API, as one operator.
 pub(super) struct Api {
-    credentials: Credentials,
+    who: Who,
     server: Url,
     token: Option<(String, Secret)>,
     /// Scopes that would do, best first: the token is asked for with the first that is granted.
@@ -49,17 +60,38 @@ pub(super) struct Api {
 pub(super) type Needs = &'static [AdminScope];
 
 impl Api {
-    /// Reads the credentials; asks nobody yet.
+    /// Finds out who asks; asks nobody yet. Credentials that are named win over a login, and a login over the
+    /// credentials that are there by default.
     pub(super) fn new(flags: &ApiFlags, needs: Needs) -> Result<Self, Failure> {
-        let credentials = Credentials::read(flags.credentials.as_deref())?;
-        let server = flags.server.as_deref().unwrap_or(&credentials.admin);
+        let login = match (&flags.credentials, session::folder()) {
+            (None, Some(folder)) => Session::find(&folder, flags.server.as_deref())?,
+            _ => None,
+        };
+        let who = match login {
+            Some(login) => Who::Login(login),
+            None => Who::Credentials(Credentials::read(flags.credentials.as_deref())?),
+        };
+        Self::of(who, flags.server.as_deref(), needs)
+    }
+
+    /// The admin API by a login.
+    pub(super) fn of_login(login: Session) -> Result<Self, Failure> {
+        Self::of(Who::Login(login), None, &[])
+    }
+
+    fn of(who: Who, server: Option<&str>, needs: Needs) -> Result<Self, Failure> {
+        let own = match &who {
+            Who::Credentials(credentials) => &credentials.admin,
+            Who::Login(login) => &login.admin,
+        };
+        let server = server.unwrap_or(own);
         let url = Url::parse(server).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let Some(server) = url else {
             return Err(Failure::new(Exit::Usage, "EDI_SERVER (--server) is no URL")
                 .hint("write it as http://127.0.0.1:8081 or https://edi-admin.example.com"));
         };
         let wanted = needs.iter().map(ToString::to_string).collect();
-        Ok(Self { credentials, server, token: None, wanted, last_status: 0 })
+        Ok(Self { who, server, token: None, wanted, last_status: 0 })
     }
 
     /// Asks for these admin scopes as well: who grants a right shows that they hold it.
@@ -98,7 +130,20 @@ impl Api {
 
     /// The client that asks.
     pub(super) fn client_id(&self) -> &str {
-        &self.credentials.client_id
+        match &self.who {
+            Who::Credentials(credentials) => &credentials.client_id,
+            Who::Login(login) => &login.client_id,
+        }
+    }
+
+    /// By what it asks, in words; of a login also what it holds and when it ends.
+    pub(super) fn by(&self) -> (String, Option<(String, Timestamp)>) {
+        match &self.who {
+            Who::Credentials(credentials) => (format!("the credentials at {}", credentials.path.display()), None),
+            Who::Login(login) => {
+                (format!("the login at {}", login.path.display()), Some((login.scope.clone(), login.expires_at)))
+            }
+        }
     }
 
     /// The admin API's URL, without a trailing slash.
@@ -113,12 +158,15 @@ impl Api {
 
     /// The issuer that goes with the credentials.
     pub(super) fn issuer(&self) -> &crate::config::Issuer {
-        &self.credentials.issuer
+        match &self.who {
+            Who::Credentials(credentials) => &credentials.issuer,
+            Who::Login(login) => &login.issuer,
+        }
     }
 
     /// Whether this client is the one that asks.
     pub(super) fn is_operator(&self, client_id: &str) -> bool {
-        self.credentials.client_id == client_id
+        self.client_id() == client_id
     }
 
     /// Reads one thing.
@@ -286,25 +334,38 @@ impl Api {
 
     /// A token with the first of the wanted scopes that the operator holds.
     async fn any_token(&self) -> Result<(String, Secret), Failure> {
+        let credentials = match &self.who {
+            Who::Credentials(credentials) => credentials,
+            Who::Login(login) => return self.token_of(login),
+        };
         let mut last = None;
         for scope in &self.wanted {
-            match self.token_for(scope).await {
+            match token_for(credentials, scope).await {
                 Ok(token) => return Ok((scope.clone(), token)),
                 Err(refusal) if refusal.code == "invalid_scope" => last = Some(refusal.failure),
-                Err(refusal) => return Err(self.explain(refusal)),
+                Err(refusal) => return Err(explain(credentials, refusal)),
             }
         }
         let failure = last.unwrap_or_else(|| Failure::new(Exit::Usage, "this command asks for no scope"));
         Err(self.lacking(&self.wanted.join(" or "), failure.message))
     }
 
-    async fn token_for(&self, scope: &str) -> Result<Secret, issuer::Refusal> {
-        let Credentials { issuer, client_id, client_secret, .. } = &self.credentials;
-        let endpoint = issuer.endpoint("/oauth2/token");
-        let answer =
-            issuer::token(issuer, &endpoint, client_id, &issuer::Proof::Secret(client_secret), &[("scope", scope)])
-                .await?;
-        Ok(Secret::new(answer.get("access_token").and_then(Value::as_str).unwrap_or_default().to_owned()))
+    /// The token of a login, if it holds what is wanted.
+    fn token_of(&self, login: &Session) -> Result<(String, Secret), Failure> {
+        login.demand_alive(SystemClock.now())?;
+        let held: Vec<AdminScope> = login.scope.split(' ').filter_map(|name| name.parse().ok()).collect();
+        let holds = |wanted: &str| {
+            let reached = |name: &str| match name.parse::<AdminScope>() {
+                Ok(wanted) => held.iter().any(|held| held.includes(wanted)),
+                Err(_) => false,
+            };
+            wanted.split(' ').all(reached)
+        };
+        if self.wanted.is_empty() || self.wanted.iter().any(|wanted| holds(wanted)) {
+            return Ok((login.scope.clone(), Secret::new(login.token.expose().to_owned())));
+        }
+        let wanted = self.wanted.join(" or ");
+        Err(self.lacking(&wanted, format!("the login of {} does not hold {wanted}", login.client_id)))
     }
 
     /// Gets a token with the scope that the refusal names, or with everything. Says whether it got one.
@@ -313,7 +374,8 @@ impl Api {
         let named = refused.challenge.as_deref().and_then(challenged_scope);
         for scope in named.into_iter().chain([AdminScope::Admin.name().to_owned()]) {
             if scope != held
-                && let Ok(token) = self.token_for(&scope).await
+                && let Who::Credentials(credentials) = &self.who
+                && let Ok(token) = token_for(credentials, &scope).await
             {
                 self.token = Some((scope, token));
                 return true;
@@ -322,24 +384,11 @@ impl Api {
         false
     }
 
-    fn explain(&self, refusal: issuer::Refusal) -> Failure {
-        let path = self.credentials.path.display();
-        match refusal.code.as_str() {
-            "invalid_client" => Failure {
-                hint: Some(format!(
-                    "the credentials at {path} no longer fit: set EDI_CREDENTIALS to others, or make new ones where \
-                     edi's store is with `edi recover`"
-                )),
-                ..refusal.failure
-            },
-            _ => refusal.failure,
-        }
-    }
-
     fn lacking(&self, scope: &str, message: impl Into<String>) -> Failure {
-        let id = &self.credentials.client_id;
+        let id = self.client_id();
+        let again = if matches!(self.who, Who::Login(_)) { "; then log in again: `edi login`" } else { "" };
         Failure::new(Exit::Denied, message).hint(format!(
-            "{id} lacks {scope}; an operator with edi:admin grants it: `edi client update {id} --add-scope SCOPE`"
+            "{id} lacks {scope}; an operator with edi:admin grants it: `edi client update {id} --add-scope SCOPE`{again}"
         ))
     }
 
@@ -384,12 +433,40 @@ impl Api {
         match answer.challenge.as_deref().and_then(challenged_scope) {
             Some(scope) if answer.status == 403 => self.lacking(&scope, message),
             _ if answer.status == 403 => Failure::new(Exit::Denied, message),
-            _ => Failure::new(Exit::Denied, message).hint(format!(
-                "the token of {} is not for this server: do EDI_SERVER and the credentials at {} belong together?",
-                self.credentials.issuer,
-                self.credentials.path.display()
-            )),
+            _ => Failure::new(Exit::Denied, message).hint(match &self.who {
+                Who::Credentials(credentials) => format!(
+                    "the token of {} is not for this server: do EDI_SERVER and the credentials at {} belong together?",
+                    credentials.issuer,
+                    credentials.path.display()
+                ),
+                Who::Login(login) => format!(
+                    "the login of {} no longer counts here, revoked or replaced: `edi login --client-id {}`",
+                    login.client_id, login.client_id
+                ),
+            }),
         }
+    }
+}
+
+async fn token_for(credentials: &Credentials, scope: &str) -> Result<Secret, issuer::Refusal> {
+    let Credentials { issuer, client_id, client_secret, .. } = credentials;
+    let endpoint = issuer.endpoint("/oauth2/token");
+    let proof = issuer::Proof::Secret(client_secret);
+    let answer = issuer::token(issuer, &endpoint, client_id, &proof, &[("scope", scope)]).await?;
+    Ok(Secret::new(answer.get("access_token").and_then(Value::as_str).unwrap_or_default().to_owned()))
+}
+
+fn explain(credentials: &Credentials, refusal: issuer::Refusal) -> Failure {
+    let path = credentials.path.display();
+    match refusal.code.as_str() {
+        "invalid_client" => Failure {
+            hint: Some(format!(
+                "the credentials at {path} no longer fit: set EDI_CREDENTIALS to others, or make new ones where edi's \
+                 store is with `edi recover`"
+            )),
+            ..refusal.failure
+        },
+        _ => refusal.failure,
     }
 }
 

@@ -183,7 +183,8 @@ async fn rest(mut response: Response, mut answer: Answer, who: &str, next: &str)
     Ok(answer)
 }
 
-fn root_cause(error: &reqwest::Error) -> String {
+/// What is at the bottom of it, in words.
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause = error.source();
     let mut text = error.to_string();
     while let Some(inner) = cause {

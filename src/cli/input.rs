@@ -1,6 +1,6 @@
 //! What a command asks for: secrets from standard input, never from an argument that `ps` shows; and a yes.
 
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use super::{Exit, Failure};
 use crate::secret::Secret;
@@ -31,6 +31,55 @@ pub(super) fn secret_from_stdin(what: &str) -> Result<Secret, Failure> {
             Err(Failure::new(Exit::Data, format!("standard input is empty where a {what} was expected")))
         }
         Ok(_) => Ok(Secret::new(trimmed.to_owned())),
+    }
+}
+
+/// Asks a person for a secret at the terminal, which does not show it; reads it from standard input when that is no
+/// terminal.
+///
+/// # Errors
+/// Those of [`secret_from_stdin`]; when nothing is typed.
+pub(super) fn secret_from_person(what: &str) -> Result<Secret, Failure> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return secret_from_stdin(what);
+    }
+    let mut stderr = io::stderr().lock();
+    write!(stderr, "{what}: ")?;
+    stderr.flush()?;
+    let silent = Silent::begin()?;
+    let mut text = String::new();
+    let read = stdin.lock().take(MAX_SECRET).read_line(&mut text);
+    drop(silent);
+    writeln!(stderr)?;
+    let text = Secret::new(text);
+    read?;
+    let typed = text.expose().trim_end_matches(['\n', '\r']);
+    // Ctrl-C arrives as a character while nothing is shown: leaving the terminal so would be worse.
+    if typed.is_empty() || typed.contains('\u{3}') {
+        return Err(Failure::new(Exit::Usage, format!("no {what} was given")));
+    }
+    Ok(Secret::new(typed.to_owned()))
+}
+
+/// A terminal that does not show what is typed, until this is dropped.
+struct Silent(rustix::termios::Termios);
+
+impl Silent {
+    fn begin() -> io::Result<Self> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let before = tcgetattr(io::stdin())?;
+        let mut silent = before.clone();
+        // Without signals, so that none ends the program with a terminal that stays silent; Enter ends the line.
+        silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Now, &self.0);
     }
 }
 

@@ -20,6 +20,7 @@ mod credentials;
 pub mod demo;
 mod deployment;
 mod descriptors;
+mod doctor;
 mod dump;
 mod exchange;
 mod exit;
@@ -37,6 +38,7 @@ mod key_import;
 mod key_plan;
 mod key_revoke;
 mod live;
+mod login;
 mod output;
 mod parse;
 mod progress;
@@ -47,6 +49,7 @@ mod restore;
 mod revoke;
 mod role;
 pub mod serve;
+mod session;
 mod set;
 mod status;
 mod table;
@@ -59,7 +62,7 @@ use clap::{Parser, Subcommand};
 
 pub use exit::{Exit, Failure};
 pub use flags::ConfigFlags;
-pub use output::Output;
+pub use output::{Color, Output};
 
 /// Issues short-lived tokens for model prediction APIs, and runs the service that does.
 #[derive(Debug, Parser)]
@@ -68,6 +71,9 @@ pub struct Cli {
     /// Print JSON for programs
     #[arg(long, global = true)]
     json: bool,
+    /// When to use colours; NO_COLOR counts as well
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
+    color: Color,
     #[command(subcommand)]
     command: Command,
 }
@@ -75,7 +81,7 @@ pub struct Cli {
 const AFTER_HELP: &str = "\
 Environment:
   EDI_CONFIG         the configuration file
-  EDI_CREDENTIALS    the operator's credentials [default: keys/operator.json]
+  EDI_CREDENTIALS    the operator's credentials; wins over `edi login` [default: keys/operator.json]
   EDI_SERVER         the admin API's URL [default: the one in the credentials]
   EDI_ISSUER, EDI_CLIENT_ID, EDI_CLIENT_SECRET    for `edi token`
   EDI_PUBLIC         where the issuer is reached, when not at its own URL
@@ -101,6 +107,10 @@ enum Command {
     Token(Box<token::Args>),
     #[command(aliases = ["revocation", "revocations"])]
     Revoke(Box<revoke::Args>),
+    Login(Box<login::Args>),
+    Logout(Box<login::LogoutArgs>),
+    Whoami(Box<login::WhoamiArgs>),
+    Doctor(Box<doctor::Args>),
     Apply(Box<apply::Args>),
     Diff(Box<apply::DiffArgs>),
     Dump(Box<dump::Args>),
@@ -120,7 +130,7 @@ enum Command {
 /// # Errors
 /// [`Failure`] with the exit code and what to print on standard error.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
-    let output = Output::new(cli.json);
+    let output = Output::with(cli.json, cli.color);
     match cli.command {
         Command::Serve(args) => serve::run(*args, output).await,
         Command::Demo(args) => demo::run(*args, output).await,
@@ -131,6 +141,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Key(args) => key::run(*args, output).await,
         Command::Token(args) => token::run(*args, output).await,
         Command::Revoke(args) => revoke::run(*args, output).await,
+        Command::Login(args) => login::run(*args, output).await,
+        Command::Logout(args) => login::logout(*args, output).await,
+        Command::Whoami(args) => login::whoami(*args, output).await,
+        Command::Doctor(args) => doctor::run(*args, output).await,
         Command::Apply(args) => apply::run(*args, output).await,
         Command::Diff(args) => apply::diff(*args, output).await,
         Command::Dump(args) => dump::run(*args, output).await,

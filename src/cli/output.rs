@@ -9,6 +9,17 @@ use serde::Serialize;
 
 use super::Failure;
 
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    Auto,
+    /// Everywhere but in JSON.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
 /// Where a command prints to.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
@@ -21,9 +32,20 @@ impl Output {
     /// Standard output; colour only on a terminal that wants it (<https://no-color.org>).
     #[must_use]
     pub fn new(json: bool) -> Self {
+        Self::with(json, Color::Auto)
+    }
+
+    /// Standard output, with colour as told.
+    #[must_use]
+    pub fn with(json: bool, color: Color) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        Self { json, colour: wanted && !json && io::stdout().is_terminal() }
+        let colour = match color {
+            Color::Auto => wanted && io::stdout().is_terminal(),
+            Color::Always => true,
+            Color::Never => false,
+        };
+        Self { json, colour: colour && !json }
     }
 
     /// Without colour, whatever the terminal.

@@ -18,6 +18,8 @@ mod cli_admin;
 mod cli_apply;
 mod cli_client_keys;
 mod cli_deployments;
+mod cli_doctor;
+mod cli_login;
 mod cli_program;
 mod cli_real;
 mod cli_token;

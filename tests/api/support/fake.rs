@@ -87,6 +87,11 @@ impl Fake {
         self.script(line, status, headers, body, true)
     }
 
+    /// Answers `line` like this, headers included, from now on.
+    pub(crate) fn with(self, line: &str, status: u16, headers: &[(&'static str, &str)], body: Value) -> Self {
+        self.script(line, status, headers, body, false)
+    }
+
     fn script(self, line: &str, status: u16, headers: &[(&'static str, &str)], body: Value, once: bool) -> Self {
         let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         self.state.script.lock().unwrap().push(Scripted { line: line.into(), status, headers, body, once });
