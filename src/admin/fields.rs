@@ -31,7 +31,10 @@ impl Fields {
             return Err(AdminError::field("(body)", "expected a JSON object"));
         }
         match strict_json::parse_object(body, MAX_DEPTH) {
-            Some(object) => Ok(Self { object, problems: Vec::new() }),
+            Some(mut object) => {
+                object.values_mut().for_each(whole);
+                Ok(Self { object, problems: Vec::new() })
+            }
             None => Err(AdminError::field(
                 "(body)",
                 format!("a member is there twice, or it is nested more than {MAX_DEPTH} levels deep"),
@@ -136,6 +139,16 @@ impl Fields {
     }
 }
 
+/// Some programs write every number with a point: `10.0` is the whole number 10 (RFC 8259 §6 tells no two kinds).
+fn whole(value: &mut Value) {
+    let float = value.as_f64().filter(|_| value.as_i64().is_none() && value.as_u64().is_none());
+    if let Some(float) = float.filter(|float| float.fract() == 0.0 && float.abs() < 1e15)
+        && let Ok(number) = format!("{float:.0}").parse::<i64>()
+    {
+        *value = number.into();
+    }
+}
+
 /// A text of at most `most` characters without control characters.
 ///
 /// # Errors
@@ -177,6 +190,15 @@ mod tests {
         assert_eq!(fields.read("d", |v| text(v, 5)), None);
         let names: Vec<_> = problems(fields).into_iter().map(|(field, _)| field).collect();
         assert_eq!(names, ["a", "b[1]", "extra"]);
+    }
+
+    #[test]
+    fn a_whole_number_may_have_a_point() {
+        let mut fields = Fields::parse(br#"{"a": 10.0, "b": 10.5, "c": 1e300, "d": -2.0}"#).unwrap();
+        assert_eq!(fields.take("a"), Some(10.into()));
+        assert_eq!(fields.take("b"), Some(10.5.into()));
+        assert_eq!(fields.take("c"), Some(1e300.into()));
+        assert_eq!(fields.take("d"), Some((-2).into()));
     }
 
     #[test]

@@ -81,7 +81,8 @@ pub fn list(
     if let Some(after) = &page.after {
         // The cursor names a key; one that is gone meanwhile leaves nothing to go on from.
         let last = keys.iter().position(|key| key.kid.as_str() == after.as_str());
-        let last = last.ok_or_else(|| AdminError::field("cursor", "this key is gone: start again"))?;
+        let last =
+            last.ok_or_else(|| AdminError::Conflict("the key that the cursor names is gone: start again".into()))?;
         keys.drain(..=last);
     }
     keys.retain(|key| filter.takes(key));

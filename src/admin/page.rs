@@ -1,7 +1,9 @@
 //! Pages of a list: a limit and an opaque cursor.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use serde::Serialize;
 
 use super::error::{AdminError, FieldError};
@@ -11,6 +13,19 @@ use crate::store::{Key, StoreError};
 pub const DEFAULT_LIMIT: usize = 100;
 /// The largest page.
 pub const MAX_LIMIT: usize = 1000;
+
+/// The longest cursor.
+pub const MAX_CURSOR: usize = crate::store::MAX_KEY.div_ceil(3) * 4;
+/// What a cursor looks like; an empty one counts as omitted.
+pub const CURSOR_PATTERN: &str = "^(([A-Za-z0-9_-]{4})*[A-Za-z0-9_-]{2,4})?$";
+
+/// As [`URL_SAFE_NO_PAD`], without a word about bits behind the last byte.
+const CURSOR: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
 
 /// Which page is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +53,11 @@ impl PageRequest {
             }
         };
         let after = cursor.map(|cursor| {
-            let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-            String::from_utf8(bytes).ok().filter(|key| key.len() <= crate::store::MAX_KEY).map(Key::new)
+            let bytes = CURSOR.decode(cursor).ok()?;
+            // Whatever has the form of a cursor names a place in the order of all keys, be it one that no page ends at.
+            let mut key = String::from_utf8_lossy(&bytes).into_owned();
+            key.truncate(key.floor_char_boundary(crate::store::MAX_KEY));
+            (!key.is_empty() && cursor.len() <= MAX_CURSOR).then(|| Key::new(key))
         });
         if after == Some(None) {
             problem("cursor", "expected the next_cursor of an earlier answer".into());

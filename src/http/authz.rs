@@ -27,7 +27,7 @@ pub async fn named(request: HttpRequest, service: web::Data<Service>) -> HttpRes
     match parse_query(request.query_string()) {
         Ok(Named::Role(role)) => answer(&request, &service, Wanted::Role(&role)),
         Ok(Named::Deployment(id)) => answer(&request, &service, Wanted::Deployment(&id)),
-        Err(why) => malformed(why),
+        Err(why) => malformed(&request, why),
     }
 }
 
@@ -35,7 +35,7 @@ pub async fn named(request: HttpRequest, service: web::Data<Service>) -> HttpRes
 pub async fn nginx(request: HttpRequest, service: web::Data<Service>) -> HttpResponse {
     match nginx_target(request.headers()) {
         Ok((host, path)) => answer(&request, &service, Wanted::Request { host, path }),
-        Err(why) => malformed(why),
+        Err(why) => malformed(&request, why),
     }
 }
 
@@ -50,7 +50,7 @@ pub async fn forwarded(request: HttpRequest, service: web::Data<Service>) -> Htt
     };
     match read() {
         Ok((host, path)) => answer(&request, &service, Wanted::Request { host, path }),
-        Err(why) => malformed(why),
+        Err(why) => malformed(&request, why),
     }
 }
 
@@ -59,13 +59,13 @@ pub async fn envoy(request: HttpRequest, service: web::Data<Service>) -> HttpRes
     // The path as it came: routing has decoded nothing of it.
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
     let Some(path) = target.split_once("/authz/envoy").map(|(_, path)| path) else {
-        return malformed("the path does not follow the prefix");
+        return malformed(&request, "the path does not follow the prefix");
     };
     let path = if path.is_empty() { "/" } else { path };
     match once(request.headers(), HOST.as_str()) {
         Ok(Some(host)) => answer(&request, &service, Wanted::Request { host, path }),
-        Ok(None) => malformed("Host is missing"),
-        Err(why) => malformed(why),
+        Ok(None) => malformed(&request, "Host is missing"),
+        Err(why) => malformed(&request, why),
     }
 }
 
@@ -150,7 +150,11 @@ fn forbidden(role: Option<&Role>, reason: String) -> HttpResponse {
     BearerRefusal::Scope { wanted: role.map(ToString::to_string), reason: reason.into() }.error_response()
 }
 
-fn malformed(why: &'static str) -> HttpResponse {
+/// What the proxy said makes no sense. Whoever shows no token at all learns of the token first (RFC 6750 §3.1).
+fn malformed(request: &HttpRequest, why: &'static str) -> HttpResponse {
+    if matches!(Presented::read(request.headers()), Presented::None) {
+        return BearerRefusal::Missing.error_response();
+    }
     BearerRefusal::Request(why.into()).error_response()
 }
 

@@ -312,7 +312,13 @@ fn operation(row: &Row) -> Value {
 }
 
 fn schemas(settings: &Settings) -> Value {
-    let cursor = ("Cursor", json!({ "type": "string", "description": "Where a page starts; opaque." }));
+    let cursor = (
+        "Cursor",
+        json!({
+            "type": "string", "description": "Where a page starts; opaque.",
+            "pattern": crate::admin::page::CURSOR_PATTERN, "maxLength": crate::admin::page::MAX_CURSOR,
+        }),
+    );
     let mut all = vec![cursor];
     all.extend(public::model());
     all.extend(public::schemas(settings));

@@ -8,6 +8,7 @@
 )]
 
 mod admin_access;
+mod admin_matrix;
 mod admin_records;
 mod admin_replace;
 mod admin_rights;

@@ -13,24 +13,28 @@ pub(super) fn describe(endpoint: Endpoint) -> Op {
                 "About the URL in `X-Original-URL` alone. `X-Original-URI` together with `Host` does as well, instead \
                  of it.",
             )
-            .parameter(required(in_header(
-                "X-Original-URL",
-                "The URL that nginx was asked for.",
-                json!({ "type": "string", "pattern": "^https?://" }),
-            ))),
+            .parameter(required(
+                in_header(
+                    "X-Original-URL",
+                    "The URL that nginx was asked for.",
+                    json!({ "type": "string", "pattern": "^https?://" }),
+                ),
+                "https://models.example.com/fraud",
+            )),
         Endpoint::Forwarded => Op::new("Decide for Traefik or Caddy")
             .says("About what the three headers say, each once.")
-            .parameter(required(in_header(
-                "X-Forwarded-Method",
-                "The method they were asked with.",
-                json!({ "type": "string" }),
-            )))
-            .parameter(required(in_header(
-                "X-Forwarded-Host",
-                "The host they were asked for.",
-                json!({ "type": "string" }),
-            )))
-            .parameter(required(in_header("X-Forwarded-Uri", "The path and query.", json!({ "type": "string" })))),
+            .parameter(required(
+                in_header("X-Forwarded-Method", "The method they were asked with.", json!({ "type": "string" })),
+                "POST",
+            ))
+            .parameter(required(
+                in_header("X-Forwarded-Host", "The host they were asked for.", json!({ "type": "string" })),
+                "models.example.com",
+            ))
+            .parameter(required(
+                in_header("X-Forwarded-Uri", "The path and query.", json!({ "type": "string" })),
+                "/fraud",
+            )),
         Endpoint::Envoy => Op::new("Decide for Envoy").says(
             "About the method, the host and the path that follow the prefix, as Envoy's `ext_authz` passes them on.",
         ),
@@ -62,8 +66,9 @@ pub(super) fn describe(endpoint: Endpoint) -> Op {
         .refuses(503, "OAuthUnavailable")
 }
 
-fn required(mut parameter: Value) -> Value {
+fn required(mut parameter: Value, example: &str) -> Value {
     parameter["required"] = json!(true);
+    parameter["example"] = json!(example);
     parameter
 }
 

@@ -109,6 +109,7 @@ pub(super) fn lists() -> Op {
     Op::new("List signing keys")
         .says("By algorithm, then by the time from which they sign; standbys last. Public halves alone.")
         .gives(200, "One page.", page(schema("Key")), json!({ "items": [example()] }))
+        .refuses(409, "Conflict")
 }
 
 pub(super) fn show() -> Op {

@@ -12,6 +12,8 @@ use crate::model::scope::OIDC_SCOPES;
 use crate::oauth::error::Code;
 use crate::oauth::service::Settings;
 
+/// What parameters other than `token` may hold.
+const NO_CONTROL: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// What the public listener brings along.
@@ -43,13 +45,13 @@ pub(super) fn schemas(settings: &Settings) -> Vec<(&'static str, Value)> {
         ),
         (
             "TokenForm",
-            form(
-                &["token"],
-                json!({
+            json!({
+                "type": "object", "required": ["token"],
+                "properties": {
                     "token": text("The token; any text."),
-                    "token_type_hint": text("Ignored."),
-                }),
-            ),
+                    "token_type_hint": { "type": "string", "pattern": NO_CONTROL, "description": "Ignored." },
+                },
+            }),
         ),
         (
             "Introspection",
@@ -252,7 +254,10 @@ fn token() -> Op {
 
 fn introspect() -> Op {
     let op = Op::new("Ask whether a token counts, and what it holds")
-        .says("RFC 7662. A client sees its own tokens; one that was granted `edi:introspect` sees all.")
+        .says(
+            "RFC 7662. A client sees its own tokens; one that was granted `edi:introspect` sees all. The caller proves itself \
+             as at the token endpoint: by Basic, or by the same fields of the form.",
+        )
         .takes(content(FORM, schema("TokenForm"), &[("token", json!({ "token": "eyJ…" }))]))
         .answers(
             200,
@@ -277,7 +282,10 @@ fn introspect() -> Op {
 
 fn revoke() -> Op {
     let op = Op::new("Revoke a token of one's own")
-        .says("RFC 7009. What is unknown, expired or another's: 200 all the same, and nothing happens.")
+        .says(
+            "RFC 7009. What is unknown, expired or another's: 200 all the same, and nothing happens. The caller proves itself \
+             as at the token endpoint: by Basic, or by the same fields of the form.",
+        )
         .takes(content(FORM, schema("TokenForm"), &[("token", json!({ "token": "eyJ…" }))]))
         .gives_nothing(200, "It does not count any more, on disk and in effect.");
     by_client(op)
