@@ -101,7 +101,7 @@ pub(super) fn judge_content(issuer: &Issuer, documents: &[&Value], all: &mut Fin
     let base = Url::parse(issuer.as_str()).ok();
     for member in ["jwks_uri", "token_endpoint"] {
         let text = view::text(first, member);
-        let Some(url) = Url::parse(&text).ok().filter(|url| url.has_host()) else {
+        let Some(url) = Url::parse(&text).ok().filter(Url::has_host) else {
             all.fail(
                 CHECK,
                 format!("{member} is {text:?}, no URL"),
