@@ -5,6 +5,8 @@
 //! (tracing-appender); it brings a date library and log files along, and reports no losses in the log.
 
 mod json;
+#[cfg(feature = "otel")]
+pub mod otel;
 mod writer;
 
 use std::io::IsTerminal as _;

@@ -226,7 +226,7 @@ mod tests {
         assert!(told(None).contains("`edi audit list --since 2026-11-01T00:00:00Z`"));
         assert!(told(Some(&[])).contains("Nothing was changed"));
         let change = json!({ "at": "2026-11-02T00:00:00Z", "actor": "eve", "action": "client.create", "target": "x" });
-        let all = told(Some(&[change.clone()]));
+        let all = told(Some(std::slice::from_ref(&change)));
         assert!(all.contains("eve") && all.contains("client.create") && !all.contains("more:"), "{all}");
         assert!(told(Some(&vec![change; TOLD + 7])).contains("and 7 more"));
     }

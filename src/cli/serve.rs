@@ -60,6 +60,8 @@ pub struct Args {
 pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let config = args.flags.load()?;
     let _logs = start_logs(&config)?;
+    #[cfg(feature = "otel")]
+    let _traces = start_traces(&config)?;
     for remark in config.remarks() {
         tracing::warn!(target: "edi::config", "{remark}");
     }
@@ -86,6 +88,14 @@ pub fn start_logs(config: &Config) -> Result<telemetry::Guard, Failure> {
         LogFormat::Json | LogFormat::Auto => telemetry::Format::Json,
     };
     telemetry::init(format, &config.log.level).map_err(|error| Failure::new(Exit::Config, error.to_string()))
+}
+
+/// Starts sending traces, if a collector is configured; keep what it gives until the end.
+#[cfg(feature = "otel")]
+fn start_traces(config: &Config) -> Result<Option<telemetry::otel::Traces>, Failure> {
+    let Some(endpoint) = &config.telemetry.otlp_endpoint else { return Ok(None) };
+    let started = telemetry::otel::start(endpoint, config.telemetry.sampled_percent);
+    started.map(Some).map_err(|why| Failure::new(Exit::Config, format!("telemetry.otlp_endpoint: {why}")))
 }
 
 /// A running edi.

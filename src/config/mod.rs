@@ -67,6 +67,8 @@ pub struct Config {
     pub audit: Audit,
     /// `[log]`
     pub log: Log,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
 }
 
 /// Where edi listens.
@@ -223,6 +225,15 @@ pub struct Log {
     pub format: LogFormat,
     /// A level (`info`), or levels by target (`info,edi::store=debug`); fit for `EnvFilter`.
     pub level: String,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telemetry {
+    /// The collector's URL for OTLP over HTTP; `None`: no traces.
+    pub otlp_endpoint: Option<String>,
+    /// How many in a hundred of the traces that begin here are sent.
+    pub sampled_percent: u8,
 }
 
 /// The form of a log line.

@@ -9,11 +9,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::problem::{Origin, Problem};
-use super::raw::{DEFAULT_ISSUER, RawConfig, RawKeys, RawLimits, RawListen, RawStore, RawTokens};
+use super::raw::{DEFAULT_ISSUER, RawConfig, RawKeys, RawLimits, RawListen, RawStore, RawTelemetry, RawTokens};
 use super::span::{parse_span, span};
 use super::{
-    Audit, Certificate, Claims, Config, Engine, Issuer, Keys, Limits, Listen, Log, LogFormat, Network, Store, Tls,
-    Tokens,
+    Audit, Certificate, Claims, Config, Engine, Issuer, Keys, Limits, Listen, Log, LogFormat, Network, Store,
+    Telemetry, Tls, Tokens,
 };
 use crate::model::algorithm::Algorithm;
 use crate::model::default_role::DefaultRole;
@@ -43,15 +43,24 @@ pub(super) fn parse(
     let limits = judge.limits(&raw.limits);
     let audit = judge.duration("audit.keep", &raw.audit.keep, DAY..=36_500 * DAY).map(|keep| Audit { keep });
     let log = judge.log(raw);
+    let telemetry = judge.telemetry(&raw.telemetry);
     let claims = Claims { groups: raw.claims.groups, keycloak_roles: raw.claims.keycloak_roles };
 
-    let whole = (issuer, listen, store, keys, tokens, limits, audit, log);
+    let whole = (issuer, listen, store, keys, tokens, limits, audit, log, telemetry);
     let problems = judge.problems;
     match whole {
-        (Some(issuer), Some(listen), Some(store), Some(keys), Some(tokens), Some(limits), Some(audit), Some(log))
-            if problems.is_empty() =>
-        {
-            Ok(Config { issuer, listen, store, keys, tokens, claims, limits, audit, log })
+        (
+            Some(issuer),
+            Some(listen),
+            Some(store),
+            Some(keys),
+            Some(tokens),
+            Some(limits),
+            Some(audit),
+            Some(log),
+            Some(telemetry),
+        ) if problems.is_empty() => {
+            Ok(Config { issuer, listen, store, keys, tokens, claims, limits, audit, log, telemetry })
         }
         _ => Err(problems),
     }
@@ -320,6 +329,22 @@ impl Judge<'_> {
             .ok_or("expected off, error, warn, info, debug or trace, alone or by target as in info,edi::store=debug");
         let level = self.take("log.level", &raw.log.level, level);
         Some(Log { format: format?, level: level? })
+    }
+
+    fn telemetry(&mut self, raw: &RawTelemetry) -> Option<Telemetry> {
+        let key = "telemetry.otlp_endpoint";
+        let text = raw.otlp_endpoint.trim();
+        let fits = url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if !text.is_empty() && !fits {
+            self.refuse(key, text, "expected the URL of a collector such as http://127.0.0.1:4318");
+        } else if !text.is_empty() && !cfg!(feature = "otel") {
+            self.refuse(key, text, "this edi was built without OpenTelemetry: build it with `--features otel`");
+        }
+        let percent = self.number("telemetry.sampled_percent", raw.sampled_percent, 0..=100)?;
+        Some(Telemetry {
+            otlp_endpoint: Some(text.to_owned()).filter(|text| !text.is_empty()),
+            sampled_percent: u8::try_from(percent).ok()?,
+        })
     }
 }
 

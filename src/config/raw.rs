@@ -32,6 +32,7 @@ section! {
         limits: RawLimits = RawLimits::default(),
         audit: RawAudit = RawAudit::default(),
         log: RawLog = RawLog::default(),
+        telemetry: RawTelemetry = RawTelemetry::default(),
     }
 }
 
@@ -117,5 +118,13 @@ section! {
     RawLog {
         format: String = "auto".into(),
         level: String = "info".into(),
+    }
+}
+
+section! {
+    /// `[telemetry]`
+    RawTelemetry {
+        otlp_endpoint: String = String::new(),
+        sampled_percent: u64 = 10,
     }
 }

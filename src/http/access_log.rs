@@ -13,6 +13,10 @@ use actix_web::http::{Method, StatusCode};
 
 use super::exchange::Exchange;
 use super::traffic::{Endpoint, ErrorCode, Traffic};
+#[cfg(feature = "otel")]
+use crate::ambient::{Clock as _, SystemClock};
+#[cfg(feature = "otel")]
+use crate::telemetry::otel;
 
 /// The longest path that is logged, in bytes.
 const MAX_PATH: usize = 256;
@@ -62,6 +66,18 @@ impl Line {
 
     fn write(&self, status: u16, micros: u64, bytes: Option<u64>, reason: Option<&str>) {
         let client = self.exchange.client();
+        #[cfg(feature = "otel")]
+        otel::request(otel::Request {
+            method: shown(&self.method),
+            endpoint: self.endpoint.name(),
+            path: &self.path,
+            status,
+            ended: SystemClock.now(),
+            micros,
+            request_id: self.exchange.id(),
+            client_id: client.as_deref(),
+            traceparent: self.exchange.traceparent(),
+        });
         Entry {
             method: shown(&self.method),
             path: &self.path,

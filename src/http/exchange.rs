@@ -18,7 +18,7 @@ pub const REQUEST_ID: &str = "x-request-id";
 pub struct Exchange {
     id: Box<str>,
     address: Option<IpAddr>,
-    trace_id: Option<Box<str>>,
+    traceparent: Option<Box<str>>,
     client_id: RefCell<Option<Box<str>>>,
 }
 
@@ -29,16 +29,22 @@ impl Exchange {
         Self { id, address, ..Self::default() }
     }
 
-    /// The same as a part of a trace.
+    /// The same as a part of a trace, by what [`traceparent`] read.
     #[must_use]
-    pub fn traced(self, trace_id: Option<&str>) -> Self {
-        Self { trace_id: trace_id.map(Into::into), ..self }
+    pub fn traced(self, traceparent: Option<&str>) -> Self {
+        Self { traceparent: traceparent.map(Into::into), ..self }
+    }
+
+    /// The well-formed `traceparent` it came with.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
     }
 
     /// The trace the request belongs to, 32 hexadecimal digits, if its caller said so.
     #[must_use]
     pub fn trace_id(&self) -> Option<&str> {
-        self.trace_id.as_deref()
+        self.traceparent()?.split('-').nth(1)
     }
 
     /// The exchange a request belongs to; an empty one for a request that did not pass [`super::manners`].
@@ -89,10 +95,10 @@ pub fn incoming(headers: &HeaderMap) -> Option<&str> {
 /// The header that names the trace a request belongs to (W3C Trace Context).
 pub const TRACEPARENT: &str = "traceparent";
 
-/// The trace id of a request that names one well-formed parent (W3C Trace Context §3.2): anything else is as if there was
-/// no such header, as the recommendation wants it, so that nothing but 32 hexadecimal digits ever reaches a log line.
+/// The `traceparent` of a request that names one well-formed parent (W3C Trace Context §3.2): anything else is as if there
+/// was no such header, as the recommendation wants it, so that nothing but 32 hexadecimal digits ever reaches a log line.
 #[must_use]
-pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
+pub fn traceparent(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(TRACEPARENT);
     let (Some(value), None) = (all.next(), all.next()) else { return None };
     let text = value.to_str().ok()?;
@@ -105,7 +111,7 @@ pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let whole = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
     let named = hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
     let real = |id: &str| id.bytes().any(|b| b != b'0');
-    (whole && named && real(trace) && real(parent)).then_some(trace)
+    (whole && named && real(trace) && real(parent)).then_some(text)
 }
 
 const ID_BYTES: usize = 12;
@@ -155,7 +161,7 @@ mod tests {
                 headers
                     .append(HeaderName::from_static(TRACEPARENT), HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
-            trace_id(&headers).map(str::to_owned)
+            traceparent(&headers).map(|text| text.split('-').nth(1).unwrap().to_owned())
         };
         let good = format!("00-{TRACE}-b7ad6b7169203331-01");
         assert_eq!(read(&[&good]).as_deref(), Some(TRACE));

@@ -141,7 +141,7 @@ where
         let id =
             exchange::incoming(request.headers()).map_or_else(|| self.ids.borrow_mut().next(&**entropy), Into::into);
         let address = request.peer_addr().map(|peer| peer::address(peer.ip(), request.headers(), proxies));
-        let exchange = Rc::new(Exchange::new(id, address).traced(exchange::trace_id(request.headers())));
+        let exchange = Rc::new(Exchange::new(id, address).traced(exchange::traceparent(request.headers())));
         let endpoint = Endpoint::of(*listener, request.path(), issuer_path);
         let line =
             Line::begin(request.method(), request.path(), Rc::clone(&exchange), endpoint, Arc::clone(&self.traffic));

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::support::edi::TestEdi;
-use crate::support::http::Answer;
+use crate::support::http::{Answer, Ask};
 
 /// An operation: its method, its path with a stranger's ids, and the scopes of which one is enough.
 struct Declared {
@@ -38,7 +38,7 @@ async fn declared(edi: &TestEdi) -> Vec<Declared> {
 
 async fn ask(edi: &TestEdi, operation: &Declared, token: Option<&str>) -> Answer {
     let ask = edi.ask_admin(&operation.method, &operation.path);
-    let ask = token.into_iter().fold(ask, |ask, token| ask.bearer(token));
+    let ask = token.into_iter().fold(ask, Ask::bearer);
     // A member that is known nowhere: rights are judged before it, and nothing is changed by it.
     let body = if operation.method == "GET" || operation.method == "DELETE" { "" } else { r#"{"nobodys":1}"# };
     if body.is_empty() { ask.send().await } else { ask.body("application/json", body).send().await }
