@@ -220,7 +220,7 @@ async fn the_scope_is_judged_before_the_body_and_what_is_there() {
     }
     for (method, path, allow) in [
         ("PUT", "clients", "GET, POST, HEAD"),
-        ("PUT", "clients/reader", "GET, PATCH, DELETE, HEAD"),
+        ("POST", "clients/reader", "GET, PUT, PATCH, DELETE, HEAD"),
         ("DELETE", "clients/reader/secrets", "GET, POST, HEAD"),
         ("GET", "clients/reader/secrets/x", "DELETE"),
         ("PUT", "keys", "GET, POST, HEAD"),
