@@ -13,6 +13,7 @@ use super::page::{Page, PageRequest};
 use crate::keys::jws::Jws;
 use crate::keys::secrets::{Tagged, parse as parse_tagged};
 use crate::model::client::{Client, SecretCheck, StoredSecret};
+use crate::model::hash_cost::HashPlan;
 use crate::model::id::{ClientId, Kid, SecretId};
 use crate::model::scope::AdminScope;
 use crate::model::time::{self, Timestamp};
@@ -249,7 +250,9 @@ async fn chosen_secret(service: &Service, id: &ClientId, value: &Secret) -> Resu
         return Ok(none);
     }
     let against = chosen.iter().map(|(_, hash)| hash.clone()).collect();
-    let verdict = service.hasher.check(against, Secret::new(value.expose().to_owned()), (Lane::Operator, 0)).await;
+    let value = Secret::new(value.expose().to_owned());
+    // An operator may see from the time whether there is anything to compare with.
+    let verdict = service.hasher.check(against, HashPlan::default(), value, (Lane::Operator, 0)).await;
     let verdict = verdict.map_err(|busy| AdminError::Unavailable { unknown: false, reason: busy.to_string() })?;
     let Some((secret, _)) = verdict.and_then(|index| chosen.get(index)) else { return Ok(none) };
     let (state, detail) = state_of(secret, service.now());

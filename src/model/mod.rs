@@ -4,6 +4,7 @@ pub mod algorithm;
 pub mod client;
 pub mod default_role;
 pub mod deployment;
+pub mod hash_cost;
 pub mod id;
 pub mod keyring;
 

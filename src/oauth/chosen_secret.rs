@@ -12,15 +12,9 @@ use tokio::sync::oneshot;
 
 use super::hashing_queue::{FairQueue, Flow, Full, Lane, QueueFigures};
 use crate::ambient::Entropy;
+use crate::model::hash_cost::{HashCost, HashPlan};
 use crate::secret::{Secret, same};
 
-/// The costs of a hash edi makes: 19 MiB, two passes, one lane (OWASP's first choice).
-const MEMORY_KIB: u32 = 19 * 1024;
-const PASSES: u32 = 2;
-/// The largest costs taken over with a hash from another system.
-const MAX_MEMORY_KIB: u32 = 64 * 1024;
-const MAX_PASSES: u32 = 10;
-const MAX_LANES: u32 = 4;
 /// The shortest secret a person may choose, in bytes.
 pub const MIN_CHOSEN: usize = 16;
 /// The longest, in bytes.
@@ -63,11 +57,8 @@ impl ChosenHash {
         let version = Version::try_from(version).map_err(|_| InvalidHash::Form)?;
         let params = Params::try_from(&hash).map_err(|_| InvalidHash::Costs)?;
         let (Some(salt), Some(output)) = (hash.salt, hash.hash) else { return Err(InvalidHash::Form) };
-        let fits = params.m_cost() <= MAX_MEMORY_KIB
-            && params.t_cost() <= MAX_PASSES
-            && params.p_cost() <= MAX_LANES
-            && (16..=64).contains(&output.as_bytes().len())
-            && salt.as_ref().len() >= 8;
+        let cost = cost_of(&params);
+        let fits = cost == cost.bounded() && (16..=64).contains(&output.as_bytes().len()) && salt.as_ref().len() >= 8;
         if fits { Ok(Self { params, version, salt, output }) } else { Err(InvalidHash::Costs) }
     }
 
@@ -76,7 +67,7 @@ impl ChosenHash {
     /// # Errors
     /// Never with these parameters; the library's signature allows it.
     fn make(secret: &[u8], salt: [u8; 16], memory: &mut Vec<Block>) -> Result<String, argon2::Error> {
-        let params = Params::new(MEMORY_KIB, PASSES, 1, Some(32))?;
+        let params = params_of(HashCost::default())?;
         let mut out = [0; 32];
         compute(&params, Version::V0x13, secret, &salt, &mut out, memory)?;
         let params = ParamsString::try_from(&params).map_err(|_| argon2::Error::OutputTooLong)?;
@@ -95,6 +86,40 @@ impl ChosenHash {
         compute(&self.params, self.version, secret, self.salt.as_ref(), &mut out, memory).is_ok()
             && same(&out, self.output.as_bytes())
     }
+}
+
+fn cost_of(params: &Params) -> HashCost {
+    HashCost { m: params.m_cost(), t: params.t_cost(), p: params.p_cost() }
+}
+
+fn params_of(cost: HashCost) -> Result<Params, argon2::Error> {
+    Params::new(cost.m, cost.t, cost.p, Some(32))
+}
+
+/// Which of `against` the secret belongs to, and what was computed to find that out: where it belongs to none, as much
+/// as the plan says, whosever they are.
+fn judge(
+    against: &[ChosenHash],
+    plan: &HashPlan,
+    secret: &[u8],
+    memory: &mut Vec<Block>,
+) -> (Option<usize>, Vec<HashCost>) {
+    let mut computed = Vec::new();
+    for (index, hash) in against.iter().enumerate() {
+        computed.push(cost_of(&hash.params));
+        if hash.matches(secret, memory) {
+            return (Some(index), computed);
+        }
+    }
+    for cost in plan.beside(&computed) {
+        let mut out = [0; 32];
+        if let Ok(params) = params_of(cost)
+            && compute(&params, Version::V0x13, secret, &[0; 16], &mut out, memory).is_ok()
+        {
+            computed.push(cost);
+        }
+    }
+    (None, computed)
 }
 
 fn compute(
@@ -118,9 +143,10 @@ fn compute(
 pub struct Busy;
 
 enum Job {
-    /// Compare with each; none means a guess for nobody, which costs the same.
+    /// Compare with each; where none matches, it takes as long as the plan.
     Check {
         against: Vec<ChosenHash>,
+        plan: HashPlan,
         secret: Secret,
         answer: oneshot::Sender<Option<usize>>,
     },
@@ -157,18 +183,20 @@ impl Hasher {
         Ok(Self(Arc::new(Handle(queue))))
     }
 
-    /// Which of `against` the secret belongs to. An empty list costs as much as one comparison and matches nothing.
+    /// Which of `against` the secret belongs to. A secret that belongs to none takes as long as `plan` says, whether
+    /// there is anything to compare with or not.
     ///
     /// # Errors
     /// When the queue is full.
     pub async fn check(
         &self,
         against: Vec<ChosenHash>,
+        plan: HashPlan,
         secret: Secret,
         (lane, flow): (Lane, Flow),
     ) -> Result<Option<usize>, Busy> {
         let (answer, verdict) = oneshot::channel();
-        self.push(lane, flow, Job::Check { against, secret, answer })?;
+        self.push(lane, flow, Job::Check { against, plan, secret, answer })?;
         verdict.await.map_err(|_| Busy)
     }
 
@@ -222,18 +250,12 @@ fn work(jobs: &FairQueue<Job>) {
     while let Some((lane, job)) = jobs.pop(rested) {
         let started = Instant::now();
         match job {
-            Job::Check { against, secret, answer } => {
+            Job::Check { against, plan, secret, answer } => {
                 // A caller that hung up needs no hash.
                 if answer.is_closed() {
                     continue;
                 }
-                let secret = secret.expose().as_bytes();
-                let verdict = if against.is_empty() {
-                    let _ = ChosenHash::make(secret, [0; 16], &mut memory);
-                    None
-                } else {
-                    against.iter().position(|hash| hash.matches(secret, &mut memory))
-                };
+                let (verdict, _) = judge(&against, &plan, secret.expose().as_bytes(), &mut memory);
                 let _ = answer.send(verdict);
             }
             Job::Make { secret, salt, answer } => {
@@ -259,6 +281,10 @@ mod tests {
 
     const OPEN: (Lane, Flow) = (Lane::Open, 1);
 
+    fn one() -> HashPlan {
+        HashPlan::of([HashCost::default()])
+    }
+
     fn secret(text: &str) -> Secret {
         Secret::new(text.into())
     }
@@ -268,15 +294,77 @@ mod tests {
         let hasher = Hasher::start(1, 4).unwrap();
         let phc = hasher.make(secret("correct horse battery"), &*SeededEntropy::new(1)).await.unwrap();
         let hash = ChosenHash::parse(&phc).unwrap();
-        assert_eq!(hasher.check(vec![hash.clone()], secret("correct horse battery"), OPEN).await, Ok(Some(0)));
-        assert_eq!(hasher.check(vec![hash.clone()], secret("correct horse batterY"), OPEN).await, Ok(None));
-        assert_eq!(hasher.check(vec![], secret("correct horse battery"), OPEN).await, Ok(None));
+        assert_eq!(hasher.check(vec![hash.clone()], one(), secret("correct horse battery"), OPEN).await, Ok(Some(0)));
+        assert_eq!(hasher.check(vec![hash.clone()], one(), secret("correct horse batterY"), OPEN).await, Ok(None));
+        assert_eq!(hasher.check(vec![], one(), secret("correct horse battery"), OPEN).await, Ok(None));
+    }
+
+    /// A hash of "right" at these costs.
+    fn hash(m: u32, t: u32, p: u32) -> ChosenHash {
+        let params = Params::new(m, t, p, Some(32)).unwrap();
+        let mut out = [0; 32];
+        compute(&params, Version::V0x13, b"right", &[7; 16], &mut out, &mut Vec::new()).unwrap();
+        let (salt, output) = (Salt::new(&[7; 16]).unwrap(), Output::new(&out).unwrap());
+        ChosenHash { params, version: Version::V0x13, salt, output }
+    }
+
+    #[test]
+    fn a_wrong_secret_takes_the_same_hashes_whoever_it_is_tried_at() {
+        let made = || hash(19_456, 2, 1);
+        let costly = || hash(47_104, 3, 4);
+        let mut memory = Vec::new();
+        // All clients with chosen secrets, and how many hashes of which costs any guess takes then.
+        for (clients, plan) in [
+            (vec![vec![made()]], vec![made()]),
+            (vec![vec![made()], vec![made(), made()]], vec![made(), made()]),
+            (vec![vec![made()], vec![costly(), made()]], vec![costly(), made()]),
+            (vec![vec![costly()], vec![costly(), costly()]], vec![costly(), costly()]),
+        ] {
+            let costs = |of: &[ChosenHash]| -> Vec<HashCost> { of.iter().map(|hash| cost_of(&hash.params)).collect() };
+            let most = clients.iter().map(|own| HashPlan::of(costs(own))).max().unwrap();
+            assert_eq!(most, HashPlan::of(costs(&plan)));
+            // The unknown, the disabled and those with secrets that edi made have nothing to compare with.
+            let nobody = vec![];
+            for own in clients.iter().chain([&nobody]) {
+                let (verdict, mut computed) = judge(own, &most, b"wrong", &mut memory);
+                let mut expected = costs(&plan);
+                computed.sort_unstable();
+                expected.sort_unstable();
+                assert_eq!((verdict, &computed), (None, &expected), "{:?}", costs(own));
+                for index in 0..own.len() {
+                    let mut own = own.clone();
+                    own.iter_mut().take(index).for_each(|other| other.salt = Salt::new(&[8; 16]).unwrap());
+                    assert_eq!(judge(&own, &most, b"right", &mut memory).0, Some(index), "the right one passes");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn hashes_of_other_costs_are_made_up_for() {
+        let plan = HashPlan::of([HashCost { m: 65_536, t: 2, p: 2 }]);
+        for own in [vec![], vec![hash(19_456, 2, 1)], vec![hash(8, 1, 1)], vec![hash(1_000, 3, 2), hash(9_999, 1, 1)]] {
+            let (verdict, computed) = judge(&own, &plan, b"wrong", &mut Vec::new());
+            let work: u64 = computed.iter().map(|cost| cost.work()).sum();
+            assert!(verdict.is_none() && plan.work() - work < 8, "{computed:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_marker_tells_of_a_hash_is_what_it_costs() {
+        let made = ChosenHash::make(b"x", [1; 16], &mut Vec::new()).unwrap();
+        let shifted = CHEAP.replace("m=8,t=1,p=1", "m=4096,t=3,p=2");
+        let unsaid = CHEAP.replace("$m=8,t=1,p=1", "");
+        for phc in [CHEAP, &made, &shifted, &shifted.replace("$v=19", ""), &unsaid] {
+            let Ok(hash) = ChosenHash::parse(phc) else { panic!("{phc}") };
+            assert_eq!(HashCost::of_phc(phc), cost_of(&hash.params), "{phc}");
+        }
     }
 
     #[tokio::test]
     async fn the_queue_is_bounded() {
         let hasher = Hasher::start(1, 1).unwrap();
-        let guesses: Vec<_> = (0..16).map(|_| hasher.check(vec![], secret("x"), OPEN)).collect();
+        let guesses: Vec<_> = (0..16).map(|_| hasher.check(vec![], one(), secret("x"), OPEN)).collect();
         let verdicts = join_all(guesses).await;
         assert!(verdicts.contains(&Err(Busy)), "{verdicts:?}");
         assert!(verdicts.contains(&Ok(None)), "{verdicts:?}");

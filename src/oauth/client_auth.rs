@@ -1,8 +1,8 @@
 //! Client authentication (RFC 6749 §2.3): one proof per request, one face for every failure.
 //!
 //! A signed assertion is judged in [`super::assertion`]. An edi-made secret carries a tag, so a guess is refused for the
-//! price of one HMAC, before any lookup. A secret that someone chose costs a slot of the hashing queue, for unknown clients
-//! as well.
+//! price of one HMAC, before any lookup. A secret that someone chose costs a slot of the hashing queue, and in it the same
+//! hashes for every client, unknown ones as well.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -156,9 +156,8 @@ async fn tagged_secret(service: &Service, proof: &SecretProof, tagged: &Tagged<'
 
 async fn chosen_secret(service: &Service, proof: &SecretProof, address: Option<IpAddr>) -> Result<Proven, OAuthError> {
     let wrong = || OAuthError::invalid_client("unknown client or wrong secret");
-    if !service.chosen.read().any(service.now()) {
-        return Err(wrong());
-    }
+    let plan = service.chosen.read().plan(service.now());
+    let Some(plan) = plan else { return Err(wrong()) };
     let client = enabled(service, &proof.client_id).await?;
     let hashes: Vec<(SecretId, &str, ChosenHash)> = client
         .iter()
@@ -178,7 +177,7 @@ async fn chosen_secret(service: &Service, proof: &SecretProof, address: Option<I
     let against = hashes.iter().map(|(_, _, hash)| hash.clone()).collect();
     let secret = Secret::new(proof.secret.expose().to_owned());
     let turn = service.failures.lane(&service.failures.suspect(&proof.client_id, address));
-    let verdict = service.hasher.check(against, secret, turn).await;
+    let verdict = service.hasher.check(against, plan, secret, turn).await;
     let index = verdict.map_err(|busy| OAuthError::unavailable(1, busy.to_string()))?.ok_or_else(wrong)?;
     let (client, (id, ..)) = client.as_ref().zip(hashes.get(index)).ok_or_else(wrong)?;
     service.verified.remember(&client.client_id, proof.secret.expose(), &joined, id.clone());

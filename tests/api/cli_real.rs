@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use edi::ambient::{Clock as _, SystemClock};
 use serde_json::json;
 
+use crate::client_secrets::phc_of;
 use crate::support::edi::{Setup, TestEdi};
 use crate::support::program::{Program, Run};
 
@@ -88,4 +89,36 @@ async fn a_lesser_operator_is_told_what_is_lacking() {
     let refused = run(program(), "client create svc").await;
     assert_eq!(refused.code, 77, "{refused:?}");
     assert!(refused.err.contains("reader lacks edi:clients"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_secret_of_another_system_is_taken_over_as_text_and_as_a_hash() {
+    let (setup, _edi, issuer) = reachable(Setup::new()).await;
+    let credentials = setup.path("keys/operator.json").display().to_string();
+    let given = async |line: &str, stdin: &str| {
+        run(Program::new().env("EDI_CREDENTIALS", &credentials).stdin(&format!("{stdin}\n")), line).await
+    };
+    let token = async |secret: &str| {
+        let service = Program::new().env("EDI_ISSUER", &issuer).env("EDI_CLIENT_ID", "svc");
+        run(service.env("EDI_CLIENT_SECRET", secret), "token get").await.code
+    };
+    let (first, second) = (phc_of("what the old system knew"), "a person's own choice");
+    let made = given("client create svc --role fraud --secret-stdin --json", &first).await;
+    assert_eq!(made.code, 0, "{made:?}");
+    assert_eq!(made.json()["secrets"][0]["kind"], "chosen");
+    let added = given("client secret add svc --secret-stdin", second).await;
+    assert_eq!(added.code, 0, "{added:?}");
+    for shown in [&made.out, &made.err, &added.out, &added.err] {
+        assert!(!shown.contains("argon2id$") && !shown.contains(second), "it is not shown again: {shown}");
+    }
+    assert_eq!([token("what the old system knew").await, token(second).await], [0, 0]);
+    assert_eq!([token(&first).await, token("what no system ever knew").await], [77, 77]);
+    let id = made.json()["secrets"][0]["id"].as_str().unwrap().to_owned();
+    given(&format!("client secret remove svc {id} --yes"), "").await;
+    assert_eq!(token("what the old system knew").await, 77);
+    let third = phc_of("and what another one knew");
+    assert_eq!(given("client secret add svc --secret-stdin", &third).await.code, 0);
+    assert_eq!(token("and what another one knew").await, 0);
+    let refused = given("client create other --secret-stdin", &first.replace("m=8,", "m=1048576,")).await;
+    assert!(refused.code != 0 && refused.err.contains("argon2id costs"), "{refused:?}");
 }

@@ -7,14 +7,19 @@ use crate::support::edi::{Registered, Setup, TestEdi};
 /// argon2id of "correct horse battery staple", at the least cost that is taken over.
 const PHC: &str = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$";
 
-fn phc_of(secret: &str) -> String {
+pub(crate) fn phc_of(secret: &str) -> String {
+    phc_at(secret, (8, 1, 1))
+}
+
+fn phc_at(secret: &str, (m, t, p): (u32, u32, u32)) -> String {
     use argon2::{Algorithm, Argon2, Params, Version};
     use base64::Engine as _;
     let mut out = [0; 32];
-    let params = Params::new(8, 1, 1, Some(32)).unwrap();
+    let params = Params::new(m, t, p, Some(32)).unwrap();
     let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     argon.hash_password_into(secret.as_bytes(), b"somesaltsomesalt", &mut out).unwrap();
-    format!("{PHC}{}", base64::engine::general_purpose::STANDARD_NO_PAD.encode(out))
+    let head = PHC.replace("m=8,t=1,p=1", &format!("m={m},t={t},p={p}"));
+    format!("{head}{}", base64::engine::general_purpose::STANDARD_NO_PAD.encode(out))
 }
 
 fn with_secret(of: &Registered, secret: &str) -> Registered {
@@ -160,6 +165,43 @@ async fn a_hash_of_another_system_is_taken_over_within_bounds() {
         assert_eq!(answer.assert_problem(422)["errors"][0]["field"], "client_secret", "{rule}");
         assert!(!answer.body.contains(&secret), "{rule}: input is never echoed: {answer}");
     }
+}
+
+#[tokio::test]
+async fn every_guess_takes_the_hashes_of_the_most_expensive_client() {
+    use edi::model::hash_cost::{HashCost, HashPlan};
+    let edi = TestEdi::new().await;
+    let plan = || edi.service().chosen.read().plan(edi.service().now());
+    let cost = |m, t, p| HashCost { m, t, p };
+    let made = HashCost::default();
+    let registered =
+        async |id: &str, secret: &str| edi.register_with(id, &json!({ "roles": ["a"], "client_secret": secret })).await;
+    edi.register("tagged", &["a"]).await;
+    assert_eq!(plan(), None, "edi's own secrets need none");
+    let one = registered("one", "correct horse battery").await;
+    assert_eq!(plan(), Some(HashPlan::of([made])));
+    let more = json!({ "client_secret": "another horse battery" });
+    edi.admin("POST", "clients/one/secrets", &more).await.assert(201);
+    assert_eq!(plan(), Some(HashPlan::of([made, made])), "two at one client");
+    let costly = registered("costly", &phc_at("a horse from elsewhere", (65_536, 2, 4))).await;
+    assert_eq!(plan(), Some(HashPlan::of([cost(65_536, 2, 4)])), "a hash from elsewhere");
+    let costly = with_secret(&costly, "a horse from elsewhere");
+    edi.admin("PATCH", "clients/costly", &json!({ "state": "disabled" })).await.assert(200);
+    let guess = "a horse from nowhere";
+    for id in ["one", "costly", "tagged", "nobody"] {
+        let guess = Registered { id: id.into(), secret: guess.into(), view: Value::Null };
+        assert!(!works(&edi, &guess).await, "{id}");
+    }
+    assert!(works(&edi, &one).await && works(&edi, &with_secret(&one, "another horse battery")).await);
+    assert!(!works(&edi, &costly).await, "disabled");
+    edi.admin("PATCH", "clients/costly", &json!({ "state": "enabled" })).await.assert(200);
+    // Past the revocation that came with the disabling.
+    edi.advance(4);
+    assert!(works(&edi, &costly).await);
+    edi.admin("DELETE", "clients/costly", &Value::Null).await.assert(204);
+    assert_eq!(plan(), Some(HashPlan::of([made, made])), "it went with its client");
+    edi.admin("DELETE", "clients/one", &Value::Null).await.assert(204);
+    assert_eq!(plan(), None);
 }
 
 #[tokio::test]

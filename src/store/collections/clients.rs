@@ -2,7 +2,8 @@
 //! markers of chosen secrets, whose each secret is, and the revocations that disabling, deleting or taking a right away
 //! demands.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,7 @@ use super::{By, audit, revocations, secrets};
 use crate::ambient::Ambient;
 use crate::audit::Differences;
 use crate::model::client::{Client, SecretCheck, StoredSecret};
+use crate::model::hash_cost::{HashCost, HashPlan};
 use crate::model::id::{ClientId, SecretId};
 use crate::model::revocation::{Revocation, Subject};
 use crate::model::scope::{AdminScope, Role};
@@ -41,8 +43,13 @@ impl Record for Admins {
     const VERSION: u32 = 1;
 }
 
+/// Says that a chosen secret is there, and what checking it costs; one from before costs were told is taken for one of
+/// edi's own making.
 #[derive(Serialize, Deserialize)]
-struct ChosenMarker {}
+struct ChosenMarker {
+    #[serde(default)]
+    cost: HashCost,
+}
 
 impl Record for ChosenMarker {
     const VERSION: u32 = 1;
@@ -261,24 +268,27 @@ async fn write_admins<R>(
 }
 
 fn write_chosen_markers(tx: &mut Tx<'_>, before: Option<&Client>, after: Option<&Client>) -> Result<(), TxError> {
-    let chosen = |client: Option<&Client>| -> Vec<(Key, Option<Timestamp>)> {
-        client
-            .into_iter()
-            .flat_map(|client| client.secrets.iter().map(move |secret| (client, secret)))
-            .filter(|(_, secret)| matches!(secret.check, SecretCheck::Chosen(_)))
-            .map(|(client, secret)| {
-                (Key::new(format!("{CHOSEN_PREFIX}{}/{}", client.client_id, secret.id)), secret.expires_at)
-            })
-            .collect()
-    };
     let (old, new) = (chosen(before), chosen(after));
-    for (key, _) in old.iter().filter(|(key, _)| !new.iter().any(|(kept, _)| kept == key)) {
+    for (key, ..) in old.iter().filter(|(key, ..)| !new.iter().any(|(kept, ..)| kept == key)) {
         tx.delete(key);
     }
-    for (key, expires_at) in new.iter().filter(|entry| !old.contains(entry)) {
-        tx.put(key, &ChosenMarker {}, *expires_at)?;
+    for (key, cost, expires_at) in new.iter().filter(|entry| !old.contains(entry)) {
+        tx.put(key, &ChosenMarker { cost: *cost }, *expires_at)?;
     }
     Ok(())
+}
+
+/// Where the markers of a client's chosen secrets lie, what those cost and when they end.
+fn chosen(client: Option<&Client>) -> Vec<(Key, HashCost, Option<Timestamp>)> {
+    let Some(client) = client else { return Vec::new() };
+    let marker = |secret: &StoredSecret| match &secret.check {
+        SecretCheck::Chosen(phc) => {
+            let key = Key::new(format!("{CHOSEN_PREFIX}{}/{}", client.client_id, secret.id));
+            Some((key, HashCost::of_phc(phc), secret.expires_at))
+        }
+        SecretCheck::Generated(_) => None,
+    };
+    client.secrets.iter().filter_map(marker).collect()
 }
 
 /// What must be revoked when `before` becomes `after`: the client when it is disabled, deleted or loses an admin scope,
@@ -295,27 +305,135 @@ pub fn taken_away(before: &Client, after: Option<&Client>) -> Vec<Subject> {
     lost.into_iter().map(|role| Subject::Grant(before.client_id.clone(), role.clone())).collect()
 }
 
-/// How many chosen secrets are live: while there is one, a guess without a tag costs a slot of the hashing queue.
+/// The chosen secrets that are live: while there is one, a guess without a tag costs a slot of the hashing queue, and in
+/// it what a guess at the most expensive client costs.
 #[derive(Debug, Default)]
 pub struct ChosenSecrets {
-    live: std::collections::HashMap<Key, Option<Timestamp>>,
+    of_clients: HashMap<Key, Vec<Chosen>>,
+    /// How many clients have a plan. Those are few, however many clients there are.
+    plans: BTreeMap<HashPlan, usize>,
+}
+
+#[derive(Debug)]
+struct Chosen {
+    key: Key,
+    cost: HashCost,
+    expires_at: Option<Timestamp>,
 }
 
 impl ChosenSecrets {
-    /// Whether any is live at `now`.
+    /// What a guess takes at `now`; nothing while no chosen secret is live. One that has ended counts in it until it is
+    /// swept, at everybody.
     #[must_use]
-    pub fn any(&self, now: Timestamp) -> bool {
-        self.live.values().any(|end| end.is_none_or(|end| now < end))
+    pub fn plan(&self, now: Timestamp) -> Option<HashPlan> {
+        let mut all = self.of_clients.values().flatten();
+        let any = all.any(|chosen| chosen.expires_at.is_none_or(|end| now < end));
+        let (most, _) = self.plans.last_key_value().filter(|_| any)?;
+        Some(most.clone())
+    }
+
+    /// Changes what a client has, and keeps count of the plans.
+    fn alter(&mut self, client: Key, rule: impl FnOnce(&mut Vec<Chosen>)) {
+        let plan = |all: &[Chosen]| HashPlan::of(all.iter().map(|chosen| chosen.cost));
+        let mut all = self.of_clients.remove(&client).unwrap_or_default();
+        if !all.is_empty()
+            && let Entry::Occupied(mut count) = self.plans.entry(plan(&all))
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        rule(&mut all);
+        if !all.is_empty() {
+            *self.plans.entry(plan(&all)).or_default() += 1;
+            self.of_clients.insert(client, all);
+        }
     }
 }
 
+/// Whose a marker is: all of its key but the secret's id.
+fn marked(marker: &Key) -> Key {
+    let text = marker.as_str();
+    Key::new(text.rsplit_once('/').map_or(text, |(client, _)| client))
+}
+
 impl Fold for ChosenSecrets {
-    fn put(&mut self, key: &Key, _value: &[u8], expires_at: Option<Timestamp>) -> Result<(), StoreError> {
-        self.live.insert(key.clone(), expires_at);
+    fn put(&mut self, key: &Key, value: &[u8], expires_at: Option<Timestamp>) -> Result<(), StoreError> {
+        let ChosenMarker { cost } = decode(key, value)?;
+        self.alter(marked(key), |all| {
+            all.retain(|chosen| chosen.key != *key);
+            all.push(Chosen { key: key.clone(), cost, expires_at });
+        });
         Ok(())
     }
 
     fn delete(&mut self, key: &Key) {
-        self.live.remove(key);
+        self.alter(marked(key), |all| all.retain(|chosen| chosen.key != *key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::record::encode;
+
+    const MADE: HashCost = HashCost { m: 19_456, t: 2, p: 1 };
+    const COSTLY: HashCost = HashCost { m: 65_536, t: 3, p: 1 };
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_secs(seconds)
+    }
+
+    fn put(chosen: &mut ChosenSecrets, name: &str, cost: HashCost, end: Option<i64>) {
+        let key = Key::new(format!("{CHOSEN_PREFIX}{name}"));
+        chosen.put(&key, &encode(&key, &ChosenMarker { cost }).unwrap(), end.map(at)).unwrap();
+    }
+
+    fn delete(chosen: &mut ChosenSecrets, name: &str) {
+        chosen.delete(&Key::new(format!("{CHOSEN_PREFIX}{name}")));
+    }
+
+    #[test]
+    fn the_plan_is_that_of_the_most_expensive_client() {
+        let mut chosen = ChosenSecrets::default();
+        assert_eq!(chosen.plan(at(0)), None);
+        put(&mut chosen, "one/a", MADE, None);
+        put(&mut chosen, "two/a", MADE, None);
+        assert_eq!(chosen.plan(at(0)), Some(HashPlan::of([MADE])), "clients do not add up");
+        put(&mut chosen, "two/b", MADE, None);
+        put(&mut chosen, "two/b", MADE, None);
+        assert_eq!(chosen.plan(at(0)), Some(HashPlan::of([MADE, MADE])), "secrets do, each once");
+        put(&mut chosen, "one/b", COSTLY, None);
+        assert_eq!(chosen.plan(at(0)), Some(HashPlan::of([COSTLY, MADE])));
+        delete(&mut chosen, "one/b");
+        assert_eq!(chosen.plan(at(0)), Some(HashPlan::of([MADE, MADE])));
+        for name in ["one/b", "two/a", "two/b", "one/a"] {
+            delete(&mut chosen, name);
+        }
+        assert_eq!(chosen.plan(at(0)), None);
+        assert!(chosen.of_clients.is_empty() && chosen.plans.is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn once_all_have_ended_a_guess_costs_nothing() {
+        let mut chosen = ChosenSecrets::default();
+        put(&mut chosen, "one/a", COSTLY, Some(5));
+        put(&mut chosen, "two/a", MADE, Some(9));
+        assert_eq!(chosen.plan(at(8)), Some(HashPlan::of([COSTLY])), "one that ended counts until it is swept");
+        assert_eq!(chosen.plan(at(9)), None);
+    }
+
+    #[test]
+    fn a_marker_from_before_costs_were_told_is_of_edis_own_making() {
+        #[derive(Serialize, Deserialize)]
+        struct Before {}
+        impl Record for Before {
+            const VERSION: u32 = ChosenMarker::VERSION;
+        }
+        let key = Key::new("chosen/one/a");
+        let mut chosen = ChosenSecrets::default();
+        chosen.put(&key, &encode(&key, &Before {}).unwrap(), None).unwrap();
+        assert_eq!(chosen.plan(at(0)), Some(HashPlan::of([HashCost::default()])));
     }
 }
