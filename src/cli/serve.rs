@@ -29,7 +29,7 @@ use crate::oauth::access_token::RoleClaims;
 use crate::oauth::failures::Rate;
 use crate::oauth::pulse::BEAT;
 use crate::oauth::service::{Lifetimes, Service, Settings, Surroundings};
-use crate::oauth::{clock_watch, last_used, rotation};
+use crate::oauth::{clock_watch, expiring, last_used, rotation};
 use crate::store::measured::Measured;
 use crate::store::memory::MemoryStore;
 use crate::store::sealer;
@@ -214,6 +214,7 @@ async fn start_with(
         tokio::spawn(last_used::keep_writing(Arc::clone(&service))),
         tokio::spawn(sealer::keep_sealing(Arc::clone(&store), ambient.clone())),
         tokio::spawn(sealer::keep_retiring(Arc::clone(&store), ambient.clone(), config.audit.keep)),
+        tokio::spawn(expiring::keep_saying(Arc::clone(&service))),
         tokio::spawn(beat(Arc::clone(&service))),
         tokio::spawn(clock_watch::watch(Arc::clone(&service))),
     ];

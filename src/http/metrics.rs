@@ -8,6 +8,7 @@ use actix_web::{HttpResponse, web};
 
 use super::traffic::{ERRORS, Endpoint, HttpFigures, STATUSES};
 use crate::metrics::{CONTENT_TYPE, Counter, Kind, Page, process};
+use crate::model::time::Timestamp;
 use crate::oauth::figures;
 use crate::oauth::service::Service;
 use crate::store::collections::secrets;
@@ -81,6 +82,21 @@ async fn expiring(service: &Service, page: &mut Page) {
     );
     family.sample(&[("last", "true")], last.len());
     family.sample(&[("last", "false")], followed.len());
+    next_end(service, page).await;
+}
+
+/// The next secret to end, however far ahead.
+async fn next_end(service: &Service, page: &mut Page) {
+    let first = secrets::ending(&*service.store, Timestamp::from_millis(i64::MAX), 1);
+    let Ok(Ok(first)) = tokio::time::timeout(PATIENCE, first).await else { return };
+    let mut family = page.family(
+        "edi_client_secret_next_expiry_timestamp_seconds",
+        Kind::Gauge,
+        "When the next client secret ends, in Unix time; absent while none does.",
+    );
+    if let Some(end) = first.first() {
+        family.sample(&[], end.at.secs());
+    }
 }
 
 fn about(service: &Service, page: &mut Page) {

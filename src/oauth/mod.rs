@@ -10,6 +10,7 @@ pub mod client_auth;
 pub mod clock_watch;
 pub mod decision;
 pub mod error;
+pub mod expiring;
 pub mod explain;
 pub mod failures;
 pub mod figures;

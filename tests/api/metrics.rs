@@ -15,7 +15,8 @@ type Series = String;
 pub(crate) struct Exposition {
     /// Name and type of each family.
     pub(crate) families: BTreeMap<String, String>,
-    samples: BTreeMap<Series, f64>,
+    /// The value of each series.
+    pub(crate) samples: BTreeMap<Series, f64>,
 }
 
 impl Exposition {

@@ -4,7 +4,10 @@ use edi::model::time::Timestamp;
 use edi::oauth::last_used;
 use serde_json::{Value, json};
 
+use crate::metrics::{Exposition, scrape};
 use crate::support::edi::{Setup, TestEdi};
+use crate::support::program::Program;
+use crate::support::serve::Serve;
 
 async fn last_use(edi: &TestEdi, id: &str) -> Vec<Option<String>> {
     let text = |secret: &Value| secret["last_used_at"].as_str().map(ToOwned::to_owned);
@@ -125,4 +128,74 @@ async fn status_tells_which_secrets_end_soon_and_which_of_them_lock_a_client_out
     assert!(attention.contains("`edi client secret rotate only`"), "{attention}");
     edi.advance(5 * 86_400);
     assert_eq!(told(&status().await).len(), 1, "what has ended ends no more");
+}
+
+#[tokio::test]
+async fn metrics_tell_how_many_secrets_end_within_a_week_and_when_the_next_one_does() {
+    const NEXT: &str = "edi_client_secret_next_expiry_timestamp_seconds";
+    let edi = TestEdi::new().await;
+    edi.register("svc", &["a"]).await;
+    let before = scrape(&edi).await;
+    assert!(!before.samples.contains_key(NEXT) && before.families.contains_key(NEXT));
+    let end = |days: i64| Timestamp::from_secs(edi.now() + days * 86_400);
+    let body = json!({ "expires_at": end(20).rfc3339() });
+    edi.admin("POST", "clients/svc/secrets", &body).await.assert(201);
+    let value = |page: &Exposition, series: &str| page.value(series).to_string();
+    let expiring = |page: &Exposition, last: bool| {
+        let series = format!("edi_client_secrets_expiring{{last=\"{last}\"}}");
+        value(page, &series)
+    };
+    let after = scrape(&edi).await;
+    assert_eq!([expiring(&after, false), expiring(&after, true)], ["0", "0"], "not within a week");
+    assert_eq!(value(&after, NEXT), end(20).secs().to_string());
+    edi.advance(14 * 86_400);
+    assert_eq!(expiring(&scrape(&edi).await, false), "1");
+    edi.advance(6 * 86_400);
+    let ended = scrape(&edi).await;
+    assert_eq!(expiring(&ended, false), "0");
+    assert!(!ended.samples.contains_key(NEXT));
+}
+
+#[test]
+fn a_start_says_in_the_log_which_secrets_end_soon() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let here = folder.path();
+    let edi = Serve::start(here, &Serve::free_addresses());
+    let done = |line: &str| {
+        let run = Program::new().run_in(here, line);
+        assert_eq!(run.code, 0, "{line}: {run:?}");
+        run.json()
+    };
+    done("client create svc --role a --json");
+    let soon = done("client secret add svc --expires 5d --json");
+    done("client create later --role a --json");
+    done("client secret add later --expires 15d --json");
+    let first = done("client create only --role a --json");
+    let alone = done("client secret add only --expires 9d --json");
+    let first = first["secrets"][0]["id"].as_str().unwrap();
+    let removed = Program::new().run_in(here, &format!("client secret remove only {first} --yes"));
+    assert_eq!(removed.code, 0, "{removed:?}");
+    edi.stop();
+    let before = std::fs::read_to_string(here.join("log")).unwrap();
+    assert!(!before.contains("edi::clients"), "at the first start there are none: {before}");
+    let edi = Serve::start(here, &Serve::free_addresses());
+    let lines = || -> Vec<Value> {
+        let log = std::fs::read_to_string(here.join("log")).unwrap();
+        let json = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        json.filter(|line| line["target"] == "edi::clients").collect()
+    };
+    let patience = std::time::Instant::now();
+    while lines().len() < 2 && patience.elapsed().as_secs() < 20 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    edi.stop();
+    let said: Vec<_> = lines()
+        .iter()
+        .map(|line| {
+            assert_eq!(line["level"], "WARN");
+            (line["client_id"].clone(), line["secret_id"].clone(), line["days"].as_u64().unwrap())
+        })
+        .collect();
+    assert_eq!(said, [(json!("only"), alone["id"].clone(), 8), (json!("svc"), soon["id"].clone(), 4)]);
+    assert!(lines()[0]["message"].as_str().unwrap().contains("nothing else lets its client in"));
 }
