@@ -97,7 +97,7 @@ impl Shared {
 }
 
 impl SledStore {
-    /// Opens the store in `path`, or makes one if the folder is missing or empty. Takes about a second per million
+    /// Opens the store in `path`, or makes one if the folder is missing or empty. Takes some five seconds per million
     /// entries, blocking: everything is read and compared with the book-keeping. Expiry is judged by `clock`.
     ///
     /// # Errors
