@@ -22,6 +22,7 @@ pub mod keys;
 pub mod master_key;
 pub mod page;
 pub mod reach;
+pub mod refusals;
 pub mod reload;
 pub mod revocation_list;
 mod revocation_radius;

@@ -33,3 +33,20 @@ pub fn changed(entry: &Entry) {
         "changed"
     );
 }
+
+/// Refusals of an authenticated caller that are on disk.
+pub fn refused(entry: &Entry) {
+    let Entry { actor, action, target, request_id, address, reason, code, count, .. } = entry;
+    tracing::info!(
+        target: "edi::audit",
+        actor = actor.as_str(),
+        action = action.as_ref(),
+        subject = target.as_str(),
+        request_id = request_id.as_deref(),
+        address = address.map(tracing::field::display),
+        reason = reason.as_deref(),
+        code = code.as_deref(),
+        count,
+        "refused"
+    );
+}

@@ -57,6 +57,7 @@ mod timeline;
 mod token;
 mod verify;
 mod view;
+mod why;
 
 use clap::{Parser, Subcommand};
 
@@ -115,6 +116,7 @@ enum Command {
     Diff(Box<apply::DiffArgs>),
     Dump(Box<dump::Args>),
     Audit(Box<audit::Args>),
+    Why(Box<why::Args>),
     ProxyConfig(Box<proxy_config::Args>),
     Status(Box<status::Args>),
     Health(Box<health::Args>),
@@ -149,6 +151,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Diff(args) => apply::diff(*args, output).await,
         Command::Dump(args) => dump::run(*args, output).await,
         Command::Audit(args) => audit::run(*args, output).await,
+        Command::Why(args) => why::run(*args, output).await,
         Command::ProxyConfig(args) => proxy_config::run(*args, output).await,
         Command::Status(args) => status::run(*args, output).await,
         Command::Reload(args) => reload::run(*args, output).await,
@@ -207,6 +210,7 @@ mod tests {
             "edi audit list --since 24h --actor op --action client.* --outcome refused --limit 5",
             "edi audit tail --json",
             "edi audit verify",
+            "edi why -898aa590fb980de5c9b3e719",
             "edi revoke --client svc --yes --json",
             "edi revoke --token - --dry-run",
             "edi revoke --key --OdDX-7O-dm1uiimTnHqhNXXgP5TrjYSpMZbargMmI --yes",
@@ -245,6 +249,8 @@ mod tests {
             "edi client whose edi_abc_def",
             "edi client secret rotate svc --reason leaked",
             "edi backup",
+            "edi why",
+            "edi why ../clients",
             "edi restore",
             "edi revoke",
             "edi revoke --client a --role b",

@@ -29,7 +29,7 @@ use crate::oauth::access_token::RoleClaims;
 use crate::oauth::failures::Rate;
 use crate::oauth::pulse::BEAT;
 use crate::oauth::service::{Lifetimes, Service, Settings, Surroundings};
-use crate::oauth::{clock_watch, expiring, last_used, rotation};
+use crate::oauth::{clock_watch, expiring, last_used, refusal_trail, rotation};
 use crate::store::measured::Measured;
 use crate::store::memory::MemoryStore;
 use crate::store::sealer;
@@ -125,7 +125,11 @@ impl Running {
         let served = self.serving.await;
         self.background.iter().for_each(JoinHandle::abort);
         // No loss that anybody would miss much: not worth a delay, nor a word when the store is the reason to stop.
-        let _ = tokio::time::timeout(LAST_WORDS, last_used::write_down(&self.service)).await;
+        let last_words = async {
+            let _ = refusal_trail::write_down(&self.service, true).await;
+            let _ = last_used::write_down(&self.service).await;
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
         // The mirrors stop following before there is nothing left to follow.
         let store = Arc::clone(&self.service.store);
         drop(self.live);
@@ -212,6 +216,7 @@ async fn start_with(
         tokio::spawn(sweep(Arc::clone(&store))),
         tokio::spawn(rotation::keep_rotating(Arc::clone(&service))),
         tokio::spawn(last_used::keep_writing(Arc::clone(&service))),
+        tokio::spawn(refusal_trail::keep_writing(Arc::clone(&service))),
         tokio::spawn(sealer::keep_sealing(Arc::clone(&store), ambient.clone())),
         tokio::spawn(sealer::keep_retiring(Arc::clone(&store), ambient.clone(), config.audit.keep)),
         tokio::spawn(expiring::keep_saying(Arc::clone(&service))),
@@ -239,7 +244,13 @@ async fn start_with(
     let limit = live.admin_body.clone();
     let reload: Arc<dyn Reload> = Arc::clone(&live) as _;
     let reload = web::Data::from(reload);
-    let http = server::Settings { figures: Arc::clone(&figures.http), tls, admin_tls, ..http_settings(config) };
+    let http = server::Settings {
+        figures: Arc::clone(&figures.http),
+        refusals: Some(Arc::clone(&service.refusals)),
+        tls,
+        admin_tls,
+        ..http_settings(config)
+    };
     let figures = web::Data::new(figures);
     let admin_routes = move |routes: &mut ServiceConfig| {
         routes.app_data(data.clone()).app_data(web::Data::new(limit.clone())).app_data(figures.clone());

@@ -12,9 +12,10 @@ use std::time::Instant;
 use actix_web::http::{Method, StatusCode};
 
 use super::exchange::Exchange;
-use super::traffic::{Endpoint, ErrorCode, Traffic};
+use super::traffic::{Endpoint, ErrorCode, Traffic, code_of};
 #[cfg(feature = "otel")]
 use crate::ambient::{Clock as _, SystemClock};
+use crate::oauth::refusals::Refused;
 #[cfg(feature = "otel")]
 use crate::telemetry::otel;
 
@@ -58,6 +59,25 @@ impl Line {
         let micros = self.micros();
         self.traffic.answered(self.endpoint, status, micros, error);
         self.write(status.as_u16(), micros, bytes, reason);
+    }
+
+    /// Its refusal, as it is remembered: what the line holds.
+    pub(super) fn refused(&self, status: StatusCode, error: Option<ErrorCode>, reason: &str) -> Refused {
+        let status = status.as_u16();
+        let asked = self.exchange.asked();
+        let action = asked.as_ref().map(|(action, _)| *action).or_else(|| self.endpoint.action());
+        Refused {
+            request_id: self.exchange.id().into(),
+            status,
+            code: error.map_or_else(|| code_of(status), |ErrorCode(code)| code),
+            reason: reason.into(),
+            method: shown(&self.method).into(),
+            path: self.path.clone(),
+            address: self.exchange.address(),
+            client_id: self.exchange.client(),
+            action,
+            target: asked.map(|(_, target)| target).unwrap_or_default(),
+        }
     }
 
     fn micros(&self) -> u64 {
@@ -144,6 +164,14 @@ fn shown(method: &Method) -> &str {
     }
 }
 
+/// The names in a path as the id of what is asked for; nothing where they are no ids.
+pub(super) fn as_target(names: &[Cow<'_, str>]) -> Box<str> {
+    let joined = names.join("/");
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':' | b'/');
+    let harmless = joined.len() <= 200 && joined.bytes().all(fits) && matches!(presentable(&joined), Cow::Borrowed(_));
+    if harmless { joined.into() } else { "".into() }
+}
+
 /// The path without what looks like a token or a secret of edi's, and not longer than [`MAX_PATH`]: people paste
 /// credentials into the oddest places.
 fn presentable(path: &str) -> Cow<'_, str> {
@@ -177,6 +205,16 @@ mod tests {
         assert_eq!(presentable("/x;secret=edi_ab_cd"), "/[redacted]");
         let long = presentable(&"/ä".repeat(500)).into_owned();
         assert!(long.len() <= MAX_PATH + '…'.len_utf8() && long.ends_with('…'), "{long}");
+    }
+
+    #[test]
+    fn a_target_is_an_id_or_nothing() {
+        let target = |name: &'static str| as_target(&["svc".into(), name.into()]).into_string();
+        assert_eq!(target("k3v9x1q7abcd"), "svc/k3v9x1q7abcd");
+        for none in ["edi_ab_cd", "eyJhbGciOi", "a b", "\u{1b}[31m"] {
+            assert_eq!(target(none), "", "{none}");
+        }
+        assert_eq!(&*as_target(&[]), "");
     }
 
     #[test]

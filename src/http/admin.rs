@@ -12,6 +12,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
+use super::access_log::as_target;
 use super::backup::answer;
 use super::bearer::BearerRefusal;
 use super::body::{self, BodyLimit};
@@ -27,7 +28,7 @@ use crate::admin::page::PageRequest;
 use crate::admin::reload::Reload;
 use crate::admin::version::{At, Condition, IfMatch};
 use crate::admin::{
-    audit, backup, clients, deployments, explain, key_import, key_plan, keys, master_key, reach, reload,
+    audit, backup, clients, deployments, explain, key_import, key_plan, keys, master_key, reach, refusals, reload,
     revocation_list, revocations, roles, secret_rotation, status, whose,
 };
 use crate::model::scope::AdminScope;
@@ -155,6 +156,7 @@ impl Operation {
                 Some(live) => ok(&reload::reload(service, operator, live, body).await?),
                 None => return Err(AdminError::NotFound("nothing can be reloaded here".into())),
             },
+            Self::RefusalShow => ok(&refusals::show(service, operator, id)?),
             Self::Status => ok(&status::show(service, operator).await?),
         })
     }
@@ -211,6 +213,7 @@ pub async fn handle(
     let origin = exchange.origin();
     let mut operator = authenticate(&service, bearer.as_ref().map(Secret::expose), UNKNOWN, &origin)?;
     exchange.note_client(operator.client_id.as_str());
+    exchange.note_asked(UNKNOWN, "".into());
     let path = request.path().strip_prefix("/admin/v1/").unwrap_or_default();
     let Some(Found { rows, names }) = table::find(path) else {
         // A token with no right to anything here learns not even what there is.
@@ -226,6 +229,7 @@ pub async fn handle(
         reached.transpose()?;
         return Ok(method_not_allowed(&rows));
     };
+    exchange.note_asked(row.operation.name(), as_target(&names));
     row.right.demand(&operator)?;
     let query = Query::parse(request.query_string(), row.query)?;
     operator.asks_for(row.operation.name());

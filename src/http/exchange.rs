@@ -20,6 +20,7 @@ pub struct Exchange {
     address: Option<IpAddr>,
     traceparent: Option<Box<str>>,
     client_id: RefCell<Option<Box<str>>>,
+    asked: RefCell<Option<(&'static str, Box<str>)>>,
 }
 
 impl Exchange {
@@ -74,6 +75,16 @@ impl Exchange {
     /// Notes who called, for the log line. Only once the caller has proved it, or as an id that exists.
     pub fn note_client(&self, client_id: &str) {
         *self.client_id.borrow_mut() = Some(client_id.into());
+    }
+
+    /// Notes what a caller asks for that proved itself: `thing.verb`, and the id of what it is done to.
+    pub(super) fn note_asked(&self, action: &'static str, target: Box<str>) {
+        *self.asked.borrow_mut() = Some((action, target));
+    }
+
+    /// What was asked for, as far as it was noted.
+    pub(super) fn asked(&self) -> Option<(&'static str, Box<str>)> {
+        self.asked.borrow().clone()
     }
 
     /// Who called, as far as it was noted.

@@ -27,6 +27,7 @@ use super::peer::{self, Proxies};
 use super::problem::{self, Problem};
 use super::traffic::{Board, Endpoint, ErrorCode, Traffic};
 use crate::ambient::Entropy;
+use crate::oauth::refusals::Refusals;
 
 /// Which of the two listeners; decides how bare errors look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,19 +85,26 @@ pub struct Manners {
     proxies: Proxies,
     board: Arc<Board>,
     issuer_path: Arc<str>,
+    refusals: Option<Arc<Refusals>>,
 }
 
 impl Manners {
     /// Manners for a listener. `proxies` are those whose `X-Forwarded-For` is believed.
     #[must_use]
     pub fn new(listener: Listener, entropy: Arc<dyn Entropy>, proxies: Proxies) -> Self {
-        Self { listener, entropy, proxies, board: Arc::default(), issuer_path: "".into() }
+        Self { listener, entropy, proxies, board: Arc::default(), issuer_path: "".into(), refusals: None }
     }
 
     /// The same, counting on `board`; public endpoints also answer under `issuer_path`.
     #[must_use]
     pub fn counting(self, board: Arc<Board>, issuer_path: Arc<str>) -> Self {
         Self { board, issuer_path, ..self }
+    }
+
+    /// The same, remembering refusals.
+    #[must_use]
+    pub fn remembering(self, refusals: Option<Arc<Refusals>>) -> Self {
+        Self { refusals, ..self }
     }
 }
 
@@ -112,15 +120,20 @@ where
 
     fn new_transform(&self, inner: S) -> Self::Future {
         let traffic = self.board.join();
-        ready(Ok(Mannered { inner, manners: self.clone(), traffic, ids: RefCell::new(Ids::new()) }))
+        let refusals = Rc::new(Memory(self.refusals.clone()));
+        ready(Ok(Mannered { inner, manners: self.clone(), traffic, refusals, ids: RefCell::new(Ids::new()) }))
     }
 }
+
+/// A worker's own hold of the memory that all workers share: a request that holds this one disturbs no other worker.
+struct Memory(Option<Arc<Refusals>>);
 
 /// A worker's routes with manners.
 pub struct Mannered<S> {
     inner: S,
     manners: Manners,
     traffic: Arc<Traffic>,
+    refusals: Rc<Memory>,
     ids: RefCell<Ids>,
 }
 
@@ -167,7 +180,8 @@ where
                 Err(_) => State::Panicked,
             }
         };
-        Answering { state, finish: Some(Finish { dialect, exchange, line, upgrade }) }
+        let refusals = Rc::clone(&self.refusals);
+        Answering { state, finish: Some(Finish { dialect, exchange, line, upgrade, refusals }) }
     }
 }
 
@@ -238,6 +252,7 @@ struct Finish {
     line: Line,
     /// The caller offered another protocol.
     upgrade: bool,
+    refusals: Rc<Memory>,
 }
 
 impl Finish {
@@ -274,6 +289,9 @@ impl Finish {
         let refusal = extensions.remove::<Refusal>();
         let error = if refusal.is_some() { extensions.remove::<ErrorCode>() } else { None };
         drop(extensions);
+        if let (Some(refusals), Some(Refusal(reason)), 400..) = (&self.refusals.0, &refusal, status.as_u16()) {
+            refusals.note(self.line.refused(status, error, reason));
+        }
         self.line.end(status, bytes, error, refusal.as_ref().map(|Refusal(reason)| &**reason));
     }
 

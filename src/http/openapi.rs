@@ -26,6 +26,7 @@ mod deployments;
 mod key_life;
 mod keys;
 mod public;
+mod refusals;
 mod revocations;
 mod status;
 mod whose;
@@ -82,6 +83,7 @@ fn describe(operation: Operation) -> Op {
         Operation::AuditList => audit::lists(),
         Operation::AuditVerify => audit::verify(),
         Operation::AuditSeal => audit::seal(),
+        Operation::RefusalShow => refusals::show(),
         Operation::Status => status::show(),
         Operation::Backup => status::backup(),
         Operation::Reload => status::reload(),
@@ -146,6 +148,10 @@ fn parameter(begins: &str, name: &str) -> Option<(&'static str, Value)> {
             ("`desc`: newest first.", json!({ "type": "string", "enum": ["asc", "desc"], "default": "asc" }))
         }
         ("audit", "seq") => ("The seal's number.", json!({ "type": "integer", "minimum": 1 })),
+        ("refusals", "request_id") => (
+            "The id of the request, as `X-Request-Id` and the log have it.",
+            json!({ "type": "string", "maxLength": 64, "pattern": "^[A-Za-z0-9._-]+$" }),
+        ),
         (_, "limit") => (
             "How many items at most.",
             json!({ "type": "integer", "minimum": 1, "maximum": crate::admin::page::MAX_LIMIT,
@@ -213,7 +219,7 @@ const TAGS: [(&str, &str); 12] = [
     ("roles", "Role names, as they are used."),
     ("keys", "Signing keys."),
     ("revocations", "What no longer counts."),
-    ("audit", "Who changed what."),
+    ("audit", "Who changed what, and what was refused."),
     ("status", "How edi is doing, and why a token is refused."),
     ("health", "Both listeners."),
 ];
@@ -277,6 +283,7 @@ fn operation(row: &Row) -> Value {
     let tag = match begins {
         "explain" | "backup" | "reload" => "status",
         "whose" => "clients",
+        "refusals" => "audit",
         begins => begins,
     };
     let mut op = describe(row.operation)
@@ -328,6 +335,7 @@ fn schemas(settings: &Settings) -> Value {
     all.extend(key_life::schemas());
     all.extend(revocations::schemas());
     all.extend(audit::schemas());
+    all.extend(refusals::schemas());
     all.extend(status::schemas());
     all.extend(whose::schemas());
     Value::Object(all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect())

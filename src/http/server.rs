@@ -23,6 +23,7 @@ use super::stream::Stream;
 use super::tls::Tls;
 use super::traffic::HttpFigures;
 use crate::ambient::Entropy;
+use crate::oauth::refusals::Refusals;
 
 /// How a server runs. The defaults keep design's limits; tests shorten the times.
 #[derive(Debug, Clone)]
@@ -47,6 +48,8 @@ pub struct Settings {
     pub issuer_path: Arc<str>,
     /// Where requests and connections are counted.
     pub figures: Arc<HttpFigures>,
+    /// Where refusals are remembered, if anywhere.
+    pub refusals: Option<Arc<Refusals>>,
     /// TLS of the public listener.
     pub tls: Option<Arc<Tls>>,
     /// TLS of the admin listener.
@@ -66,6 +69,7 @@ impl Default for Settings {
             proxies: Proxies::default(),
             issuer_path: "".into(),
             figures: Arc::default(),
+            refusals: None,
             tls: None,
             admin_tls: None,
         }
@@ -160,7 +164,8 @@ fn listener(
     let settings = settings.clone();
     let figures = &settings.figures;
     let manners = Manners::new(which, Arc::clone(entropy), settings.proxies.clone())
-        .counting(Arc::clone(&figures.board), Arc::clone(&settings.issuer_path));
+        .counting(Arc::clone(&figures.board), Arc::clone(&settings.issuer_path))
+        .remembering(settings.refusals.clone());
     let (name, sockets, tls) = match which {
         Listener::Public => ("public", &figures.public, settings.tls.clone()),
         Listener::Admin => ("admin", &figures.admin, settings.admin_tls.clone()),

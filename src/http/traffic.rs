@@ -77,6 +77,19 @@ impl Endpoint {
         }
     }
 
+    /// What a caller asks for here, as the audit trail calls it. The admin API knows better; elsewhere no caller is
+    /// authenticated, or it is not the caller that is judged.
+    #[must_use]
+    pub const fn action(self) -> Option<&'static str> {
+        match self {
+            Self::Token => Some("token.issue"),
+            Self::Introspect => Some("token.introspect"),
+            Self::Revoke => Some("token.revoke"),
+            Self::Legion => Some("legion.token"),
+            _ => None,
+        }
+    }
+
     /// Whether this error is shown before it happened once: a rate cannot be told from a first sample.
     #[must_use]
     pub fn expects(self, error: &str) -> bool {
@@ -194,7 +207,8 @@ pub const ERRORS: [&str; 23] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErrorCode(pub &'static str);
 
-fn code_of(status: u16) -> &'static str {
+/// The word for a status, where an answer has no code.
+pub(super) fn code_of(status: u16) -> &'static str {
     match status {
         400 => "invalid_request",
         401 => "unauthenticated",

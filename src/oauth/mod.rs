@@ -22,6 +22,8 @@ pub mod last_used;
 pub mod legion;
 pub mod metadata;
 pub mod pulse;
+pub mod refusal_trail;
+pub mod refusals;
 pub mod registered_keys;
 pub mod remembered;
 pub mod reseal;

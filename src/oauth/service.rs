@@ -17,6 +17,7 @@ use super::grant::RoleAudiences;
 use super::last_issued::LastIssued;
 use super::last_used::LastUsed;
 use super::pulse::Pulse;
+use super::refusals::Refusals;
 use super::registered_keys::RegisteredKeys;
 use super::remembered::RememberedTokens;
 use super::verified::VerifiedSecrets;
@@ -253,6 +254,8 @@ pub struct Service {
     pub last_used: LastUsed,
     /// What this process issued and refused, and how much of it lately.
     pub pulse: Pulse,
+    /// What was refused lately, and why.
+    pub refusals: Arc<Refusals>,
     /// Where it runs; told once, by whoever started it.
     pub surroundings: OnceLock<Surroundings>,
     /// Jumps of the machine's clock.
@@ -312,6 +315,7 @@ impl Service {
             last_issued: LastIssued::default(),
             last_used: LastUsed::default(),
             pulse: Pulse::starting(tokio::time::Instant::now()),
+            refusals: Arc::new(Refusals::new(&ambient)),
             surroundings: OnceLock::new(),
             clock: ClockWatch::default(),
             started_at: ambient.now(),

@@ -19,7 +19,7 @@ async fn entries(edi: &TestEdi, query: &str) -> Vec<Value> {
 }
 
 /// Waits until the whole trail is sealed and verified, and gives the verdict.
-async fn verdict(edi: &TestEdi) -> Value {
+pub(crate) async fn verdict(edi: &TestEdi) -> Value {
     let waiting = async |edi: &TestEdi| {
         let sealed = edi.memory().scan("audit-seal/", None, 1000).await.unwrap().items;
         let sealed: usize = sealed

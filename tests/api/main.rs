@@ -43,6 +43,7 @@ mod log_lines;
 mod master_key;
 mod metrics;
 mod pressure;
+mod refusals;
 mod reload;
 mod revocation;
 mod revocation_list;

@@ -49,6 +49,7 @@ pub(in crate::http) enum Operation {
     AuditList,
     AuditVerify,
     AuditSeal,
+    RefusalShow,
     Status,
     Backup,
     Reload,
@@ -95,6 +96,7 @@ impl Operation {
             Self::AuditList => "audit.list",
             Self::AuditVerify => "audit.verify",
             Self::AuditSeal => "audit.seal.show",
+            Self::RefusalShow => "refusal.show",
             Self::Status => "status.show",
             Self::Backup => "backup.create",
             Self::Reload => "config.reload",
@@ -210,6 +212,7 @@ pub(in crate::http) static TABLE: &[Row] = &[
     ]),
     look_closely("audit/verify", Op::AuditVerify, AdminScope::Audit).with(&["cursor"]),
     look_closely("audit/seals/{seq}", Op::AuditSeal, AdminScope::Audit),
+    look("refusals/{request_id}", Op::RefusalShow, AdminScope::Read),
     look("status", Op::Status, AdminScope::Read),
     // All there is, for safe keeping: it is told like a change.
     Row { method: "GET", ..post("backup", Op::Backup, AdminScope::Admin) },

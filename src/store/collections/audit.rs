@@ -155,6 +155,23 @@ pub fn record(tx: &mut Tx<'_>, ambient: &Ambient, by: &By, changes: Differences)
     Ok(Audited::told_by(entry))
 }
 
+/// Writes entries of refusals, all in one commit. Their keys tell when they were written, so that whoever follows the
+/// trail meets them; the entries tell when the refusals happened.
+///
+/// # Errors
+/// Those of the store.
+pub async fn record_refusals(store: &dyn Store, ambient: &Ambient, entries: &[&Entry]) -> Result<(), TxError> {
+    let mut tx = Tx::new(store);
+    for entry in entries {
+        tx.put(&new_key(ambient, ambient.now()), *entry, None)?;
+    }
+    tx.commit(Audited::not_a_change("a refusal changes nothing; its entry is all that is written")).await?;
+    for entry in entries {
+        crate::audit::refused(entry);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
