@@ -26,6 +26,8 @@ const GROWTH_KIB: u64 = 8 * 1024;
 const GROWTH_FDS: usize = 4;
 /// How much longer the slowest hundredth may take. A busy machine alone can double it.
 const SLOWER: f64 = 2.5;
+/// What a token lives: short, so that revocations expire and are swept within the run, as they are within an hour.
+const LIFETIME: &str = "20s";
 
 /// What was read at one moment.
 #[derive(Clone, Copy)]
@@ -48,7 +50,7 @@ struct Traffic {
 pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<bool> {
     let length = args.soak();
     let every = length / 20;
-    let site = Site::new(args.edi())?;
+    let site = Site::new(args.edi())?.with("EDI__TOKENS__TTL", LIFETIME);
     let mut edi = site.start()?;
     edi.ready().await?;
     let mut authorizations = Vec::new();
