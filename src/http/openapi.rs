@@ -1,10 +1,10 @@
 //! `/openapi.json`: every endpoint of both listeners as OpenAPI 3.1, made from the tables that route them.
 //!
-//! Paths, methods, scopes, path and query parameters come from [`super::routes`] and [`super::admin::table`], limits and
+//! Paths, methods, scopes, path and query parameters come from [`super::routes`] and `super::admin::table`, limits and
 //! names from the model; what is written here is what no table can say: summaries, bodies, examples.
 //!
 //! **A new endpoint of the admin API** needs its words in `describe` below (the compiler asks for them) and, in the file of
-//! its area, a function that gives its [`build::Op`]: a summary, the body it takes, what it answers. Refusals that follow
+//! its area, a function that gives its `build::Op`: a summary, the body it takes, what it answers. Refusals that follow
 //! from its row (400, 401, 403, 404 for paths with names, 412 for changes on condition, 408, 413, 415 and 422 for bodies,
 //! 503) are added here; 409 is said by the operation. Schemas go into the `schemas` of its area. Then
 //! - a new query parameter, or a name in its path, gets a line in `parameter`;

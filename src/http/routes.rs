@@ -1,5 +1,5 @@
 //! Every route of both listeners. The tables below are what is served and what `/openapi.json` describes; the operations
-//! under `/admin/v1` have a table of their own in [`super::admin::table`].
+//! under `/admin/v1` have a table of their own in `super::admin::table`.
 
 use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
