@@ -48,7 +48,7 @@ pub(super) fn schemas(settings: &Settings) -> Vec<(&'static str, Value)> {
             json!({
                 "type": "object", "required": ["token"],
                 "properties": {
-                    "token": text("The token; any text."),
+                    "token": { "type": "string", "minLength": 1, "description": "The token; any text." },
                     "token_type_hint": { "type": "string", "pattern": NO_CONTROL, "description": "Ignored." },
                 },
             }),

@@ -15,7 +15,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
                     "value": { "type": "string", "minLength": 1, "maxLength": 131_072, "pattern": "\\S", "writeOnly": true,
                                "description": "What leaked, or a line that holds it." },
                     "client_id": or_null(schema("ClientId")),
-                    "cursor": or_null(schema("Cursor")),
+                    "cursor": or_null(json!({ "allOf": [schema("Cursor"), { "minLength": 1 }] })),
                 }),
             ),
         ),

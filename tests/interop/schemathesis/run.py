@@ -25,6 +25,9 @@ import tools  # noqa: E402
 ADMIN = r"^/(admin/|openapi|metrics|swagger|health)"
 
 
+#: Whether the schemas are as narrow as edi is: each finds a corner now and then, by luck.
+TASTE = "positive_data_acceptance,negative_data_rejection"
+
 def install(work):
     pins = HERE / "requirements.txt"
     done = work / "installed"
@@ -51,7 +54,7 @@ def run(program, edi, name, url, filters, options, work):
     seed = ["--seed", str(options.seed)] if options.seed is not None else []
     done = subprocess.run(
         [program, "run", f"http://127.0.0.1:{edi.admin}/openapi.json",
-         "--url", url, *filters, "--max-time", str(options.seconds), "--checks", "all", "--no-color",
+         "--url", url, *filters, "--max-time", str(options.seconds), "--checks", "all", "--no-color", *(["--exclude-checks", TASTE] if options.gate else []),
          "--continue-on-failure", "--generation-database", "none", "--report-json-path", str(report), *seed],
         cwd=work, env=settings, text=True, capture_output=True, timeout=options.seconds * 3 + 240)
     print(f"=== {name}\n{done.stdout[-12000:] if done.returncode or options.verbose else ''}{done.stderr[-3000:]}")
@@ -64,6 +67,7 @@ def main():
     parser.add_argument("--edi", required=True)
     parser.add_argument("--seconds", type=int, default=60, help="for each listener")
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--gate", action="store_true", help="without the checks that judge the document and not edi")
     parser.add_argument("--work", type=Path, default=HERE / "work")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--only", choices=["public", "admin"])
