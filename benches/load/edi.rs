@@ -1,7 +1,7 @@
 //! The released program in a folder of its own, with its defaults and its log in a file.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::drive::Load;
 use super::machine;
+use super::ports;
 
 /// How long it may take until it serves, and until it has stopped.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -58,7 +59,7 @@ impl Site {
 
     /// Starts the program. It is not ready yet.
     pub(crate) fn start(&self) -> Result<Edi<'_>> {
-        let (public, admin) = (free_port()?, free_port()?);
+        let (public, admin) = (ports::free_address(), ports::free_address());
         let log = File::options().create(true).append(true).open(self.folder.path().join("edi.log"))?;
         let started = Instant::now();
         let child = self
@@ -162,9 +163,4 @@ impl Drop for Edi<'_> {
 /// The value of an `Authorization` header.
 pub(crate) fn basic(id: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -12,6 +12,8 @@ mod flood;
 mod limit;
 mod machine;
 mod memory;
+#[path = "../../tests/support/ports.rs"]
+mod ports;
 mod report;
 mod rounds;
 mod soak;

@@ -1,16 +1,14 @@
 //! The audit trail (design §15): every change is told, who may look, what the chain finds.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
 use std::time::Duration;
 
-use edi::ambient::{Clock as _, SystemClock};
 use edi::store::{Commit, Key, Store as _, Write};
 use serde_json::{Value, json};
 
 use crate::key_import::signing_key;
 use crate::support::edi::{Setup, TestEdi};
-use crate::support::program::{Program, Run};
+use crate::support::program::{Program, run};
 
 /// What the trail says under a query.
 async fn entries(edi: &TestEdi, query: &str) -> Vec<Value> {
@@ -230,18 +228,9 @@ async fn only_edi_audit_reads_the_trail() {
     edi.admin_with(&auditor, "GET", "clients", &Value::Null).await.assert(403);
 }
 
-async fn run(program: Program, line: &str) -> Run {
-    let line = line.to_owned();
-    tokio::task::spawn_blocking(move || program.run(&line)).await.unwrap()
-}
-
 #[tokio::test]
 async fn the_command_finds_what_was_tampered_with_and_a_chain_made_anew() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let address = format!("127.0.0.1:{port}");
-    let setup = Setup::new().set("listen.public", &address).set("issuer", &format!("http://{address}"));
-    let edi = setup.start().await;
-    edi.clock.set(SystemClock.now());
+    let (setup, edi, _) = Setup::new().reachable().await;
     let credentials = setup.path("keys/operator.json").display().to_string();
     let program = || Program::new().env("EDI_CREDENTIALS", &credentials);
     for n in 0..3 {

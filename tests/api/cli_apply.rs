@@ -1,10 +1,8 @@
 //! Files as truth against the real thing: what is shown, what is changed, what is left alone, where secrets go.
 
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use edi::ambient::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -22,11 +20,7 @@ struct Desk {
 
 impl Desk {
     async fn new() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let issuer = format!("http://127.0.0.1:{port}");
-        let setup = Setup::new().set("listen.public", &format!("127.0.0.1:{port}")).set("issuer", &issuer);
-        let edi = setup.start().await;
-        edi.clock.set(SystemClock.now());
+        let (setup, edi, issuer) = Setup::new().reachable().await;
         let credentials = setup.path("keys/operator.json").display().to_string();
         Self { edi, issuer, credentials, folder: TempDir::new().unwrap(), _setup: setup }
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::cli_real::{reachable, run};
 use crate::support::edi::Setup;
+use crate::support::program::run;
 use crate::support::program::{Program, Run};
 
 /// An operator's command line, and a service's.
@@ -47,7 +47,7 @@ fn mode(path: &str) -> u32 {
 
 #[tokio::test]
 async fn a_client_lives_by_keys_that_roll() {
-    let (setup, _edi, issuer) = reachable(Setup::new()).await;
+    let (setup, _edi, issuer) = Setup::new().reachable().await;
     let world = World { credentials: setup.path("keys/operator.json").display().to_string(), issuer };
     let path = |name: &str| setup.path(name).display().to_string();
     let (first, second, third) = (path("first.jwk"), path("second.pem"), path("third.jwk"));
@@ -107,7 +107,7 @@ async fn a_client_lives_by_keys_that_roll() {
 
 #[tokio::test]
 async fn a_client_moves_from_a_secret_to_keys_and_back() {
-    let (setup, _edi, issuer) = reachable(Setup::new()).await;
+    let (setup, _edi, issuer) = Setup::new().reachable().await;
     let world = World { credentials: setup.path("keys/operator.json").display().to_string(), issuer };
     let path = |name: &str| setup.path(name).display().to_string();
     let (private, public) = (path("svc.jwk"), path("public.json"));

@@ -1,8 +1,5 @@
 //! `edi doctor` against issuers with faults, one row for each; and against edi itself, in which it finds none.
 
-use std::net::TcpListener;
-
-use edi::ambient::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::support::edi::Setup;
@@ -139,11 +136,7 @@ async fn each_fault_is_found_with_its_fix() {
 
 #[tokio::test]
 async fn edi_itself_is_in_order_from_end_to_end() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let issuer = format!("http://127.0.0.1:{port}");
-    let setup = Setup::new().set("listen.public", &format!("127.0.0.1:{port}")).set("issuer", &issuer);
-    let edi = setup.start().await;
-    edi.clock.set(SystemClock.now());
+    let (_setup, edi, issuer) = Setup::new().reachable().await;
     let svc = edi.register("svc", &["a"]).await;
     let doctor = |secret: &str, line: &str| {
         let (program, line) =

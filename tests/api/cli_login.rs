@@ -1,27 +1,16 @@
 //! Named operators: a login is kept without the secret, counts until it ends, and the audit says who.
 
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
-use edi::ambient::{Clock as _, SystemClock};
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::edi::Setup;
-use crate::support::program::{Program, Run};
-
-async fn run(program: Program, line: &str) -> Run {
-    let line = line.to_owned();
-    tokio::task::spawn_blocking(move || program.run(&line)).await.unwrap()
-}
+use crate::support::program::{Program, run};
 
 #[tokio::test]
 async fn a_named_operator_logs_in_works_and_logs_out() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let issuer = format!("http://127.0.0.1:{port}");
-    let setup = Setup::new().set("listen.public", &format!("127.0.0.1:{port}")).set("issuer", &issuer);
-    let edi = setup.start().await;
-    edi.clock.set(SystemClock.now());
+    let (setup, edi, issuer) = Setup::new().reachable().await;
     let alice = edi.register_admin("alice", &["edi:read", "edi:clients"]).await;
     let home = TempDir::new().unwrap();
     let state = home.path().display().to_string();
@@ -74,10 +63,7 @@ async fn a_named_operator_logs_in_works_and_logs_out() {
 
 #[tokio::test]
 async fn who_is_no_operator_is_told_so() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let issuer = format!("http://127.0.0.1:{port}");
-    let setup = Setup::new().set("listen.public", &format!("127.0.0.1:{port}")).set("issuer", &issuer);
-    let edi = setup.start().await;
+    let (_setup, edi, issuer) = Setup::new().reachable().await;
     let svc = edi.register("svc", &["a"]).await;
     let home = TempDir::new().unwrap();
     let program = Program::new().env("XDG_STATE_HOME", &home.path().display().to_string()).stdin(&svc.secret);

@@ -1,33 +1,14 @@
 //! The program against the real thing: what an operator and a service do on their first day.
 
-use std::net::TcpListener;
-
-use edi::ambient::{Clock as _, SystemClock};
 use serde_json::json;
 
 use crate::client_secrets::phc_of;
-use crate::support::edi::{Setup, TestEdi};
-use crate::support::program::{Program, Run};
-
-/// An edi whose issuer can be reached, and which tells the time of day as the program does.
-pub(crate) async fn reachable(setup: Setup) -> (Setup, TestEdi, String) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let address = format!("127.0.0.1:{port}");
-    let issuer = format!("http://{address}");
-    let setup = setup.set("listen.public", &address).set("issuer", &issuer);
-    let edi = setup.start().await;
-    edi.clock.set(SystemClock.now());
-    (setup, edi, issuer)
-}
-
-pub(crate) async fn run(program: Program, line: &str) -> Run {
-    let line = line.to_owned();
-    tokio::task::spawn_blocking(move || program.run(&line)).await.unwrap()
-}
+use crate::support::edi::Setup;
+use crate::support::program::{Program, run};
 
 #[tokio::test]
 async fn an_operators_first_day() {
-    let (setup, _edi, issuer) = reachable(Setup::new()).await;
+    let (setup, _edi, issuer) = Setup::new().reachable().await;
     let credentials = setup.path("keys/operator.json").display().to_string();
     let operator = || Program::new().env("EDI_CREDENTIALS", &credentials);
     let done = async |program: Program, line: &str| {
@@ -78,7 +59,7 @@ async fn an_operators_first_day() {
 
 #[tokio::test]
 async fn a_lesser_operator_is_told_what_is_lacking() {
-    let (_setup, edi, issuer) = reachable(Setup::new()).await;
+    let (_setup, edi, issuer) = Setup::new().reachable().await;
     let reader = edi.register_admin("reader", &["edi:read"]).await;
     let credentials = json!({
         "issuer": issuer, "admin": edi.operator["admin"], "client_id": reader.id, "client_secret": reader.secret,
@@ -93,7 +74,7 @@ async fn a_lesser_operator_is_told_what_is_lacking() {
 
 #[tokio::test]
 async fn a_secret_of_another_system_is_taken_over_as_text_and_as_a_hash() {
-    let (setup, _edi, issuer) = reachable(Setup::new()).await;
+    let (setup, _edi, issuer) = Setup::new().reachable().await;
     let credentials = setup.path("keys/operator.json").display().to_string();
     let given = async |line: &str, stdin: &str| {
         run(Program::new().env("EDI_CREDENTIALS", &credentials).stdin(&format!("{stdin}\n")), line).await

@@ -42,6 +42,8 @@ mod legion;
 mod log_lines;
 mod master_key;
 mod metrics;
+#[path = "../support/ports.rs"]
+mod ports;
 mod pressure;
 mod refusals;
 mod reload;

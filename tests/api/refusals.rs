@@ -1,16 +1,14 @@
 //! What was refused and why (design §15): `edi why` from a bounded memory, and what of it the audit trail tells.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
-use edi::ambient::{Clock as _, SystemClock};
 use edi::store::Store as _;
 use serde_json::{Value, json};
 
 use crate::audit::verdict;
 use crate::support::edi::{Setup, TestEdi};
 use crate::support::http::Answer;
-use crate::support::program::{Program, Run};
+use crate::support::program::{Program, run};
 
 /// The trail's refusals under a query, once there are so many; the flusher looks about once a second.
 async fn refusals(edi: &TestEdi, query: &str, wanted: usize) -> Vec<Value> {
@@ -121,18 +119,9 @@ async fn only_edi_read_learns_why() {
     edi.admin("GET", "refusals/never-asked", &Value::Null).await.assert_problem(404);
 }
 
-async fn run(program: Program, line: &str) -> Run {
-    let line = line.to_owned();
-    tokio::task::spawn_blocking(move || program.run(&line)).await.unwrap()
-}
-
 #[tokio::test]
 async fn the_command_says_why() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let address = format!("127.0.0.1:{port}");
-    let setup = Setup::new().set("listen.public", &address).set("issuer", &format!("http://{address}"));
-    let edi = setup.start().await;
-    edi.clock.set(SystemClock.now());
+    let (setup, edi, _) = Setup::new().reachable().await;
     let credentials = setup.path("keys/operator.json").display().to_string();
     let program = || Program::new().env("EDI_CREDENTIALS", &credentials);
     let wrong = edi.ask("POST", "/oauth2/token").basic("operator", "s3cret-guess");

@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::support::edi::Setup;
-use crate::support::program::Program;
+use crate::support::program::{Program, run};
 
 struct Pem {
     certificate: String,
@@ -209,7 +209,7 @@ async fn the_command_line_speaks_tls_and_shows_its_certificate() {
     put(&setup, &server(&authority));
     std::fs::write(setup.path("ca.pem"), authority.pem()).unwrap();
     let caller = signed_by(&authority, ExtendedKeyUsagePurpose::ClientAuth);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::ports::free_address().port();
     let ca = exists(&setup.path("ca.pem"));
     let setup = setup
         .set("listen.admin_client_ca_file", &ca)
@@ -220,10 +220,6 @@ async fn the_command_line_speaks_tls_and_shows_its_certificate() {
     let credentials = setup.path("keys/operator.json").display().to_string();
     let admin = edi.operator["admin"].as_str().unwrap();
     assert!(admin.starts_with("https://127.0.0.1:"), "{admin}");
-    let run = async |program: Program, line: &str| {
-        let line = line.to_owned();
-        tokio::task::spawn_blocking(move || program.run(&line)).await.unwrap()
-    };
     let program = || {
         Program::new()
             .env("SSL_CERT_FILE", &ca)

@@ -14,6 +14,8 @@
 )]
 
 mod full_disk;
+#[path = "../support/ports.rs"]
+mod ports;
 mod program;
 mod world;
 

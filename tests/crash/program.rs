@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::ports;
+
 /// Where a running program answers; what workers need of it.
 #[derive(Clone)]
 pub(crate) struct Address {
@@ -23,11 +25,7 @@ pub(crate) struct Program {
 impl Program {
     /// Starts the program on `folder` and waits until it is ready.
     pub(crate) async fn start(folder: &Path) -> Self {
-        let port = || {
-            let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-            socket.local_addr().expect("an address").port()
-        };
-        let (public, admin) = (format!("127.0.0.1:{}", port()), format!("127.0.0.1:{}", port()));
+        let (public, admin) = (ports::free_address().to_string(), ports::free_address().to_string());
         let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("a log file");
         let child = Command::new(env!("CARGO_BIN_EXE_edi"))
             .args(["serve", "--issuer", "http://edi.test", "--listen-public", &public, "--listen-admin", &admin])

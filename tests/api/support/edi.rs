@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use edi::ambient::{Ambient, ManualClock, SeededEntropy};
+use edi::ambient::{Ambient, Clock as _, ManualClock, SeededEntropy, SystemClock};
 use edi::cli::Failure;
 use edi::cli::serve::{Running, start, start_on};
 use edi::config::{self, Sources};
@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::http::{Answer, Ask};
+use crate::ports;
 
 /// The issuer of every edi that is not told otherwise. Nothing answers there: no URL is ever taken from a request.
 pub(crate) const ISSUER: &str = "https://edi.example";
@@ -117,6 +118,16 @@ impl Setup {
             operator: serde_json::from_str(&operator_file).unwrap_or_default(),
             running: Some(running),
         })
+    }
+
+    /// Starts it where its issuer says that it is, with the time of day that programs have, and tells its issuer.
+    pub(crate) async fn reachable(self) -> (Self, TestEdi, String) {
+        let address = ports::free_address().to_string();
+        let issuer = format!("http://{address}");
+        let setup = self.set("listen.public", &address).set("issuer", &issuer);
+        let edi = setup.start().await;
+        edi.clock.set(SystemClock.now());
+        (setup, edi, issuer)
     }
 
     /// Starts it.

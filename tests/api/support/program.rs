@@ -25,6 +25,12 @@ impl Run {
     }
 }
 
+/// Runs `program` while this thread goes on serving.
+pub(crate) async fn run(program: Program, line: &str) -> Run {
+    let line = line.to_owned();
+    tokio::task::spawn_blocking(move || program.run(&line)).await.unwrap()
+}
+
 /// The program, with what it will be run with.
 pub(crate) struct Program {
     folder: TempDir,

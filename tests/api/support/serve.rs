@@ -1,9 +1,10 @@
 //! The built program serving, as a process of its own.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::ports;
 
 /// `edi serve`. Dropping it kills it.
 pub(crate) struct Serve {
@@ -41,8 +42,7 @@ impl Serve {
 
     /// Addresses that are free at this moment.
     pub(crate) fn free_addresses() -> [String; 2] {
-        let both = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        both.map(|socket| socket.local_addr().unwrap().to_string())
+        [(); 2].map(|()| ports::free_address().to_string())
     }
 
     /// SIGTERM, and its end.

@@ -3,34 +3,19 @@
 import base64
 import json
 import os
-import random
-import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from ports import free_port  # noqa: E402
 
 ROLE = "fraud-scoring"
 AUDIENCE = "model-prediction-api"
-
-
-GIVEN = set()
-
-
-def free_port():
-    """A free port that is not given twice, below those that systems lend to outgoing connections: one of these may be
-    taken by the time a server binds it."""
-    while True:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in GIVEN:
-            GIVEN.add(port)
-            return port
 
 
 class Issuer:

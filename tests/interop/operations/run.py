@@ -11,11 +11,13 @@ import argparse
 import difflib
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from ports import free_port  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "docs" / "operations.md", ROOT / "docs" / "first-hour.md"]
@@ -27,12 +29,6 @@ trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 """
 #: An `sh` block, and its recording if there is one.
 BLOCK = re.compile(r"^```sh\n(?P<commands>.*?)^```\n(?:\n?```text\n(?P<recording>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 #: Random ids by chance without a digit: letters of both cases mixed as nobody writes them (key ids and their beginnings,

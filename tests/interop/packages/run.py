@@ -24,6 +24,9 @@ import urllib.request
 import venv
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from ports import free_port  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[3]
 TOOLS = ROOT / "target" / "interop-packages"
 HELM = "helm.sh/helm/v3/cmd/helm@v3.16.4"
@@ -86,10 +89,7 @@ def container(edi: Path) -> None:
         size = sum(file.stat().st_size for file in root.rglob("*") if file.is_file() and not file.is_symlink())
         print(f"      {size / 1e6:.1f} MB, {sum(1 for file in root.rglob('*') if file.is_file())} files")
         note("container: no shell inside", not any((root / "bin").glob("*")) and not (root / "usr/bin/sh").exists())
-        with socket.socket() as a, socket.socket() as b:
-            a.bind(("127.0.0.1", 0))
-            b.bind(("127.0.0.1", 0))
-            public, admin = a.getsockname()[1], b.getsockname()[1]
+        public, admin = free_port(), free_port()
         # Ports of this run's own; the Dockerfile's may be taken here.
         environment |= {
             "EDI__LISTEN__PUBLIC": f"0.0.0.0:{public}",

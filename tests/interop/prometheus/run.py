@@ -12,7 +12,6 @@ import base64
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from ports import free_port  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 ALERTS = ROOT / "config/prometheus/alerts.yaml"
@@ -42,12 +44,6 @@ def check(what, holds, why=""):
 def promtool(*arguments, text=None):
     run = subprocess.run(["promtool", *arguments], input=text, capture_output=True, text=True, timeout=120, cwd=ALERTS.parent)
     return run.returncode == 0, run.stdout + run.stderr
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def fetch(url, data=None, headers=None):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from ports import free_port  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = ROOT / "config" / "proxies"
@@ -36,13 +39,6 @@ def expect(holds: object, message: str) -> None:
     """Fails the case unless `holds`."""
     if not holds:
         raise Failed(message)
-
-
-def free_port() -> int:
-    """A loopback port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def program(name: str, *more: str) -> str:
