@@ -433,3 +433,6 @@ async fn sweep(store: Arc<dyn Store>) {
         }
     }
 }
+
+#[cfg(test)]
+mod silence;

@@ -97,10 +97,12 @@ impl Committer {
         let closing = loop {
             let Some(first) = self.next(&mut queue) else { break None };
             let (batch, close) = gather(first, &mut queue);
+            self.shared.writing();
             let failed = match catch_unwind(AssertUnwindSafe(|| self.write(batch))) {
                 Ok(outcome) => outcome.err(),
                 Err(_) => Some("the engine panicked while writing".into()),
             };
+            self.shared.written();
             if close.is_some() {
                 break close;
             }
@@ -208,6 +210,10 @@ impl Committer {
     }
 
     fn make_durable(&mut self) -> std::io::Result<()> {
+        #[cfg(test)]
+        while self.shared.stick_syncs.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         #[cfg(test)]
         if self.shared.fail_syncs.load(Ordering::SeqCst) {
             return Err(std::io::Error::other("as the test asked"));

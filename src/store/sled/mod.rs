@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::committer::{Committer, Job};
 use self::engine::View;
@@ -44,8 +44,13 @@ use super::{
 };
 use crate::ambient::Clock;
 
-/// How long a caller waits for its commit before the outcome counts as unknown.
+/// How long a caller waits for its commit before the outcome counts as unknown, and for what it reads.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a write may take before the disk counts as stuck: others are refused at once then, with nothing changed,
+/// where waiting behind it would leave them not knowing.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+/// How often a stop looks whether the disk it waits for is stuck.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long a reader waits for a database that is being opened again.
 const READERS_PATIENCE: Duration = Duration::from_secs(3);
 /// How many commits may wait for the committer.
@@ -68,8 +73,15 @@ struct Shared {
     log: Arc<ChangeLog>,
     /// Set while the database is closed only to be opened again.
     is_opening: AtomicBool,
+    /// Since when the committer waits for the disk.
+    writing_since: Mutex<Option<std::time::Instant>>,
+    /// Whether it was said that the disk is stuck.
+    said_stuck: AtomicBool,
     #[cfg(test)]
     fail_syncs: std::sync::atomic::AtomicBool,
+    /// While on, syncs do not return.
+    #[cfg(test)]
+    stick_syncs: std::sync::atomic::AtomicBool,
     /// Stands in for a full disk.
     #[cfg(test)]
     pretend_full: Arc<std::sync::atomic::AtomicBool>,
@@ -82,6 +94,38 @@ impl Shared {
 
     fn set_health(&self, health: Health) {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+
+    /// Its health as callers are to see it: with the disk stuck no write comes through, whatever else is well.
+    fn health_now(&self) -> Health {
+        match (self.health(), self.stuck()) {
+            (Health::Writable | Health::Full(_), Some(why)) => Health::ReadOnly(why),
+            (health, _) => health,
+        }
+    }
+
+    /// Says that a write has begun.
+    fn writing(&self) {
+        *self.writing_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::time::Instant::now());
+    }
+
+    /// Says that a write has come to its end, well or not.
+    fn written(&self) {
+        *self.writing_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if self.said_stuck.swap(false, Ordering::SeqCst) {
+            tracing::warn!("the disk answers again");
+        }
+    }
+
+    /// Why no write comes through, when one has been waiting for the disk for too long.
+    fn stuck(&self) -> Option<String> {
+        let since = *self.writing_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = since.map(|since| since.elapsed()).filter(|waited| *waited >= STUCK_AFTER)?;
+        let why = format!("the disk has not answered a write for {} s", waited.as_secs());
+        if !self.said_stuck.swap(true, Ordering::SeqCst) {
+            tracing::error!(reason = %why, "the disk is stuck: changes are refused until it answers");
+        }
+        Some(why)
     }
 
     fn set_view(&self, view: Option<View>) {
@@ -131,8 +175,12 @@ impl SledStore {
             log: ChangeLog::new(engine.revision()),
             view: RwLock::new(Some(engine.view())),
             is_opening: AtomicBool::new(false),
+            writing_since: Mutex::default(),
+            said_stuck: AtomicBool::new(false),
             #[cfg(test)]
             fail_syncs: std::sync::atomic::AtomicBool::new(false),
+            #[cfg(test)]
+            stick_syncs: std::sync::atomic::AtomicBool::new(false),
             #[cfg(test)]
             pretend_full: Arc::clone(&reserve.pretend_full),
         });
@@ -174,8 +222,12 @@ impl SledStore {
             let guard = shared.view.read().unwrap_or_else(PoisonError::into_inner);
             guard.as_ref().map_or_else(|| Err(shared.down()), |view| read(view, &*shared.clock))
         });
-        // A join error is a panic of sled's while reading, or a runtime that shuts down.
-        reading.await.unwrap_or_else(|_| Err(StoreError::Unavailable("a read failed".into())))
+        match timeout(PATIENCE, reading).await {
+            Ok(Ok(read)) => read,
+            // A panic of sled's while reading, or a runtime that shuts down.
+            Ok(Err(_)) => Err(StoreError::Unavailable("a read failed".into())),
+            Err(_) => Err(StoreError::Unavailable("the disk does not answer".into())),
+        }
     }
 
     async fn submit<T>(
@@ -183,7 +235,7 @@ impl SledStore {
         urgent: bool,
         job: impl FnOnce(oneshot::Sender<Result<T, CommitError>>) -> Job,
     ) -> Result<T, CommitError> {
-        match self.shared.health() {
+        match self.shared.health_now() {
             Health::Writable => {}
             Health::Full(_) if urgent => {}
             Health::Full(why) => return Err(CommitError::Full(why)),
@@ -243,14 +295,26 @@ impl Store for SledStore {
     }
 
     fn health(&self) -> Health {
-        self.shared.health()
+        self.shared.health_now()
     }
 
     async fn close(&self) {
         let (answer, answered) = oneshot::channel();
-        if self.jobs.send(Job::Close { answer }).await.is_ok() {
-            // An error means that another caller closed it meanwhile.
-            let _ = answered.await;
+        let closing = async {
+            if self.jobs.send(Job::Close { answer }).await.is_ok() {
+                // An error means that another caller closed it meanwhile.
+                let _ = answered.await;
+            }
+        };
+        let stuck = async {
+            while self.shared.stuck().is_none() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::select! {
+            () = closing => {}
+            // All that was answered is on the disk already; what hangs is as after a power cut.
+            () = stuck => tracing::error!(folder = %self.folder.display(), "not closed: the disk is stuck"),
         }
     }
 }

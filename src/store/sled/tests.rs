@@ -343,6 +343,62 @@ async fn after_a_failed_sync_nothing_is_acknowledged_until_a_checked_reopening()
     at(folder.path()).unwrap().close().await;
 }
 
+#[tokio::test]
+async fn behind_a_stuck_disk_changes_are_refused_at_once_and_reads_go_on_until_it_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(at(folder.path()).unwrap());
+    let before = store.commit(writes([put("a/1", b"1")])).await.unwrap();
+    let mut watch = store.watch("a/", before).await.unwrap();
+    store.shared.stick_syncs.store(true, Ordering::SeqCst);
+    let waiting = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.commit(writes([put("a/2", b"2")])).await }
+    });
+    until("seen to be stuck", || matches!(store.health(), Health::ReadOnly(_))).await;
+    for refused in [store.commit(writes([put("a/3", b"")])).await, store.commit_urgent(writes([put("a/3", b"")])).await]
+    {
+        let Err(CommitError::Unavailable(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.contains("the disk has not answered a write for"), "{why}");
+    }
+    assert_eq!(store.get(&key("a/1")).await.unwrap().value.unwrap().revision, before, "reads go on");
+    let beat = tokio::time::timeout(Duration::from_secs(5), watch.next()).await.unwrap();
+    assert_eq!(beat, Event::UpTo(before), "who alone writes misses nothing, and what is not durable is not told");
+    store.shared.stick_syncs.store(false, Ordering::SeqCst);
+    // Whoever waited gets its answer, or has given up not knowing.
+    assert!(matches!(waiting.await.unwrap(), Ok(_) | Err(CommitError::Unknown(_))));
+    until("writable", || store.health() == Health::Writable).await;
+    store.commit(writes([put("a/3", b"3")])).await.unwrap();
+    assert!(store.get(&key("a/2")).await.unwrap().value.is_some());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_stuck_disk_forever_and_what_was_answered_is_there_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(at(folder.path()).unwrap());
+    store.commit(writes([put("a/1", b"1")])).await.unwrap();
+    store.shared.stick_syncs.store(true, Ordering::SeqCst);
+    let waiting = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.commit(writes([put("a/2", b"2")])).await }
+    });
+    until("written to", || store.shared.writing_since.lock().unwrap().is_some()).await;
+    tokio::time::timeout(Duration::from_mins(1), store.close()).await.unwrap();
+    assert!(matches!(store.health(), Health::ReadOnly(_)));
+    store.shared.stick_syncs.store(false, Ordering::SeqCst);
+    let _ = waiting.await;
+    // The wish to close was heard all the same.
+    let mut again = None;
+    until("closed", || {
+        again = at(folder.path()).ok();
+        again.is_some()
+    })
+    .await;
+    let again = again.unwrap();
+    assert!(again.get(&key("a/1")).await.unwrap().value.is_some());
+    again.close().await;
+}
+
 const RESERVE: u64 = 1024 * 1024;
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
