@@ -29,7 +29,7 @@ use crate::oauth::access_token::RoleClaims;
 use crate::oauth::failures::Rate;
 use crate::oauth::pulse::BEAT;
 use crate::oauth::service::{Lifetimes, Service, Settings, Surroundings};
-use crate::oauth::{clock_watch, expiring, last_used, refusal_trail, rotation};
+use crate::oauth::{clock_watch, ends, expiring, last_used, refusal_trail, rotation};
 use crate::store::measured::Measured;
 use crate::store::memory::MemoryStore;
 use crate::store::sealer;
@@ -208,6 +208,8 @@ async fn start_with(
     let service =
         Service::open(settings, ambient.clone(), Arc::clone(&store), masters).await.map_err(|error| failed(&error))?;
 
+    // Where it fails it is tried again: metrics have it later then.
+    let _ = ends::read(&service).await;
     // A service is told once where it runs.
     let _ = service.surroundings.set(surroundings(config, public_at, admin_at));
 
@@ -219,9 +221,11 @@ async fn start_with(
         tokio::spawn(refusal_trail::keep_writing(Arc::clone(&service))),
         tokio::spawn(sealer::keep_sealing(Arc::clone(&store), ambient.clone())),
         tokio::spawn(sealer::keep_retiring(Arc::clone(&store), ambient.clone(), config.audit.keep)),
+        tokio::spawn(ends::keep_current(Arc::clone(&service))),
         tokio::spawn(expiring::keep_saying(Arc::clone(&service))),
         tokio::spawn(beat(Arc::clone(&service))),
         tokio::spawn(clock_watch::watch(Arc::clone(&service))),
+        tokio::spawn(descriptors::watch(Arc::clone(&figures.descriptors_exhausted))),
     ];
     background.extend([&tls, &admin_tls].into_iter().flatten().map(|tls| tokio::spawn(Arc::clone(tls).keep_current())));
     let live = Arc::new(Live {

@@ -8,10 +8,8 @@ use actix_web::{HttpResponse, web};
 
 use super::traffic::{ERRORS, Endpoint, HttpFigures, STATUSES};
 use crate::metrics::{CONTENT_TYPE, Counter, Kind, Page, process};
-use crate::model::time::Timestamp;
 use crate::oauth::figures;
 use crate::oauth::service::Service;
-use crate::store::collections::secrets;
 use crate::store::measured::StoreFigures;
 use crate::telemetry;
 
@@ -20,8 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What counts as soon for a secret's end.
 const SOON: Duration = Duration::from_hours(7 * 24);
-/// How many of those are counted.
-const MOST_ENDING: usize = 10_000;
 
 /// What is shown beside what the service knows.
 #[derive(Debug, Default)]
@@ -30,6 +26,8 @@ pub struct Figures {
     pub http: Arc<HttpFigures>,
     /// Of the store.
     pub store: Arc<StoreFigures>,
+    /// How often there was no file descriptor left.
+    pub descriptors_exhausted: Arc<Counter>,
 }
 
 /// All of it, as it is now.
@@ -42,12 +40,18 @@ pub async fn metrics(service: web::Data<Service>, figures: web::Data<Figures>) -
     figures::write(&service, &mut page);
     store(&figures.store, &mut page);
     room(&service, &mut page).await;
-    expiring(&service, &mut page).await;
+    expiring(&service, &mut page);
     page.one(
         "edi_log_lines_lost_total",
         Kind::Counter,
         "Log lines that were dropped because standard error was not read in time.",
         telemetry::lost_lines(),
+    );
+    page.one(
+        "edi_descriptors_exhausted_total",
+        Kind::Counter,
+        "Times that no file descriptor was left: new connections waited.",
+        figures.descriptors_exhausted.get(),
     );
     process::write(&mut page);
     HttpResponse::Ok().content_type(CONTENT_TYPE).body(page.into_text())
@@ -68,34 +72,24 @@ async fn room(service: &Service, page: &mut Page) {
     }
 }
 
-/// Client secrets that end soon. Left out when the store does not answer.
-async fn expiring(service: &Service, page: &mut Page) {
-    let until = service.now().plus(SOON);
-    let ending = secrets::ending(&*service.store, until, MOST_ENDING);
-    let Ok(Ok(ending)) = tokio::time::timeout(PATIENCE, ending).await else { return };
-    let ahead = ending.iter().filter(|end| end.at > service.now());
-    let (last, followed): (Vec<_>, Vec<_>) = ahead.partition(|end| end.of.last);
+/// Client secrets that end soon, and the next one, however far ahead. Left out until the store was read once.
+fn expiring(service: &Service, page: &mut Page) {
+    let now = service.now();
+    let Some(counted) = service.ends.count(now, now.plus(SOON)) else { return };
     let mut family = page.family(
         "edi_client_secrets_expiring",
         Kind::Gauge,
         "Client secrets that end within a week; last: nothing else lets the client in after that.",
     );
-    family.sample(&[("last", "true")], last.len());
-    family.sample(&[("last", "false")], followed.len());
-    next_end(service, page).await;
-}
-
-/// The next secret to end, however far ahead.
-async fn next_end(service: &Service, page: &mut Page) {
-    let first = secrets::ending(&*service.store, Timestamp::from_millis(i64::MAX), 1);
-    let Ok(Ok(first)) = tokio::time::timeout(PATIENCE, first).await else { return };
+    family.sample(&[("last", "true")], counted.last);
+    family.sample(&[("last", "false")], counted.followed);
     let mut family = page.family(
         "edi_client_secret_next_expiry_timestamp_seconds",
         Kind::Gauge,
         "When the next client secret ends, in Unix time; absent while none does.",
     );
-    if let Some(end) = first.first() {
-        family.sample(&[], end.at.secs());
+    if let Some(next) = counted.next {
+        family.sample(&[], next.secs());
     }
 }
 

@@ -1,6 +1,9 @@
 //! What the operating system says of this process, under the names that Prometheus's own client libraries use.
 
 use std::fs;
+use std::io;
+
+use rustix::io::Errno;
 
 use super::{Kind, Page};
 
@@ -10,8 +13,23 @@ const TICKS: f64 = 100.0;
 /// Open descriptors of this process; `None` where the system does not say.
 #[must_use]
 pub fn open_descriptors() -> Option<usize> {
-    // The folder that is being read is one of them.
-    Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1))
+    match fs::read_dir("/proc/self/fd") {
+        // The folder that is being read is one of them.
+        Ok(open) => Some(open.count().saturating_sub(1)),
+        // None is left to look with.
+        Err(error) if says_none_left(&error) => usize::try_from(most_descriptors()?).ok(),
+        Err(_) => None,
+    }
+}
+
+/// Whether there is no descriptor left, of this process or of the whole system.
+#[must_use]
+pub fn is_out_of_descriptors() -> bool {
+    fs::File::open("/dev/null").is_err_and(|error| says_none_left(&error))
+}
+
+fn says_none_left(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// The most descriptors this process may have; `None` when there is no limit.

@@ -9,6 +9,7 @@ pub mod chosen_secret;
 pub mod client_auth;
 pub mod clock_watch;
 pub mod decision;
+pub mod ends;
 pub mod error;
 pub mod expiring;
 pub mod explain;

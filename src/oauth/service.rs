@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::access_token::{RoleClaims, json_text};
 use super::chosen_secret::Hasher;
 use super::clock_watch::ClockWatch;
+use super::ends::Ends;
 use super::error::OAuthError;
 use super::failures::{Failures, Rate};
 use super::grant::RoleAudiences;
@@ -252,6 +253,8 @@ pub struct Service {
     pub last_issued: LastIssued,
     /// When each secret was last used.
     pub last_used: LastUsed,
+    /// When client secrets end.
+    pub ends: Ends,
     /// What this process issued and refused, and how much of it lately.
     pub pulse: Pulse,
     /// What was refused lately, and why.
@@ -314,6 +317,7 @@ impl Service {
             placing: tokio::sync::Mutex::new(()),
             last_issued: LastIssued::default(),
             last_used: LastUsed::default(),
+            ends: Ends::default(),
             pulse: Pulse::starting(tokio::time::Instant::now()),
             refusals: Arc::new(Refusals::new(&ambient)),
             surroundings: OnceLock::new(),

@@ -1,6 +1,6 @@
 //! Connections under pressure, against the built program: slow ones in any number, and few descriptors to hold them.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -140,24 +140,81 @@ fn two_hundred_slow_callers_lock_nobody_out_however_few_descriptors_there_are() 
     slow.join().unwrap();
 }
 
+/// A connection that stays open.
+struct Kept(std::io::BufReader<TcpStream>);
+
+impl Kept {
+    fn open(at: &str) -> Self {
+        let stream = TcpStream::connect(at).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Self(std::io::BufReader::new(stream))
+    }
+
+    /// Asks for a 200 and gives its body.
+    #[track_caller]
+    fn ask(&mut self, request: &str) -> String {
+        let request = request.replace("Connection: close\r\n", "");
+        self.0.get_mut().write_all(request.as_bytes()).unwrap();
+        let (mut head, mut length) = (String::new(), 0);
+        while !head.ends_with("\r\n\r\n") {
+            let start = head.len();
+            assert!(self.0.read_line(&mut head).unwrap() > 0, "closed after {head:?}");
+            let line = head[start..].to_ascii_lowercase();
+            if let Some(bytes) = line.strip_prefix("content-length:") {
+                length = bytes.trim().parse().unwrap();
+            }
+        }
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).unwrap();
+        String::from_utf8(body).unwrap()
+    }
+}
+
+const READY: &str = "GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n";
+const METRICS: &str = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n";
+
 #[test]
-fn without_descriptors_it_waits_and_comes_back() {
+fn without_descriptors_the_connected_go_on_the_others_wait_and_the_log_and_a_metric_say_so() {
     let folder = tempfile::TempDir::new().unwrap();
-    // So few that the connections do not fit beside everything else: accepting itself fails now and then.
-    let edi = Program::start(folder.path(), 44, &[]);
+    let alone = [("EDI__LISTEN__WORKERS", "1")];
+    let at_rest = Program::start(folder.path(), 1024, &alone).figure("process_open_fds");
+    // Room for a few connections beside everything else, fewer than edi serves with at least: so it is accepting that
+    // fails, and no limit of edi's own comes before it.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of some dozens")]
+    let edi = Program::start(folder.path(), at_rest as u32 + 4, &alone);
     let request = token_request(folder.path());
+    let (mut good, mut watching) = (Kept::open(&edi.public), Kept::open(&edi.admin));
+    assert!(good.ask(&request).contains("access_token"));
+    let exhausted = |page: &str| {
+        let line = page.lines().find_map(|line| line.strip_prefix("edi_descriptors_exhausted_total ")).unwrap();
+        line.parse::<u64>().unwrap()
+    };
     let over = Arc::new(AtomicBool::new(false));
     let slow = hold_slow(&edi.public, 60, &over);
-    std::thread::sleep(Duration::from_secs(2));
+    let started = Instant::now();
+    while exhausted(&watching.ask(METRICS)) == 0 {
+        assert!(started.elapsed() < Duration::from_secs(20), "never out of descriptors");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let page = watching.ask(METRICS);
+    let figure = |name: &str| page.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
+    assert!(!figure("process_open_fds ").is_empty(), "said without a descriptor to look with, too: {page}");
     let before = edi.processor_ticks();
-    std::thread::sleep(Duration::from_secs(2));
+    for _ in 0..20 {
+        assert!(good.ask(&request).contains("access_token"));
+        assert!(good.ask(READY).contains(r#""status":"ok""#) && watching.ask(READY).contains(r#""status":"ok""#));
+        std::thread::sleep(Duration::from_millis(100));
+    }
     let spent = edi.processor_ticks() - before;
     assert!(spent < 120, "{spent} ticks of 10 ms in two seconds: it spins");
     over.store(true, Ordering::Relaxed);
     slow.join().unwrap();
     let started = Instant::now();
     while exchange(&edi.public, &request).is_none() {
-        assert!(started.elapsed() < Duration::from_secs(15), "it does not come back");
+        assert!(started.elapsed() < Duration::from_secs(30), "it does not come back");
         std::thread::sleep(Duration::from_millis(100));
     }
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(log.contains("no file descriptor is left: new connections wait"), "{log}");
 }
