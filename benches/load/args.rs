@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use url::Url;
 
 /// Runs edi and a limit server in alternating rounds and compares them.
 #[derive(Debug, Parser)]
@@ -13,6 +14,9 @@ pub(crate) struct Args {
     /// What to measure [default: everything but memory, big-store, flood and soak]
     #[arg(value_enum)]
     work: Vec<Work>,
+    /// How callers connect [default: issue, introspect and authz-hot in every way, the rest by keep-alive]
+    #[arg(long, value_enum)]
+    over: Vec<Over>,
     /// Check that everything works, in seconds; the figures mean nothing
     #[arg(long)]
     pub(crate) smoke: bool,
@@ -40,12 +44,24 @@ pub(crate) struct Args {
     /// How long `soak` lasts
     #[arg(long, default_value_t = 10)]
     minutes: u64,
+    /// The token endpoint of another issuer to measure beside edi
+    #[arg(long, value_name = "URL", requires = "peer_client")]
+    pub(crate) peer: Option<Url>,
+    /// A client of it that proves itself by Basic
+    #[arg(long, value_name = "ID:SECRET")]
+    pub(crate) peer_client: Option<String>,
+    /// The scope to ask it for
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) peer_scope: Option<String>,
+    /// Its processes, when they are on this machine: their processor time and memory are told then
+    #[arg(long, value_name = "PID")]
+    pub(crate) peer_pid: Vec<u32>,
     /// Also write the figures here
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// The other process: serves until its standard input ends.
+    /// The other process: serves until its standard input ends, with the certificate in this folder.
     #[arg(long, hide = true)]
-    pub(crate) limit_server: bool,
+    pub(crate) limit_server: Option<PathBuf>,
     /// What cargo adds.
     #[arg(long, hide = true)]
     bench: bool,
@@ -74,9 +90,17 @@ pub(crate) enum Work {
     Jwks304,
     /// Revocation of an own token, durable; each request another token
     Revoke,
+    /// A token by Basic, ES256, requested at 70 % of the rate that saturates the slower of the two servers
+    IssuePaced,
+    /// A token by Basic, ES256, from two workers beside one
+    Workers,
+    /// From starting an empty folder until it serves, and the memory it has then
+    Start,
+    /// A token by Basic, ES256, beside oidc-provider (needs node and npm) or the issuer that `--peer` names
+    Peers,
     /// Resident memory from 10,000 issued tokens to 1,000,000
     Memory,
-    /// Opening a store of 1,000,000 clients and as many revocations, and issuing from it
+    /// A store of 1,000,000 clients and as many revocations: opening it, and each work beside a small store
     BigStore,
     /// Good clients while 64 connections guess at secrets and 200 dawdle
     Flood,
@@ -85,9 +109,51 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    /// Whether it has no rounds against the limit server.
-    pub(crate) fn stands_alone(self) -> bool {
+    /// Whether it runs for minutes, and only when it is asked for.
+    fn is_long(self) -> bool {
         matches!(self, Self::Memory | Self::BigStore | Self::Flood | Self::Soak)
+    }
+
+    /// Whether it is one request, measured in rounds against another server.
+    pub(crate) fn has_rounds(self) -> bool {
+        !self.is_long() && !matches!(self, Self::IssuePaced | Self::Workers | Self::Start | Self::Peers)
+    }
+
+    /// All that are.
+    pub(crate) fn with_rounds() -> impl Iterator<Item = Self> {
+        Self::value_variants().iter().copied().filter(|work| work.has_rounds())
+    }
+
+    /// What it is called on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// How a caller's requests reach a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Over {
+    /// Plain HTTP, connections kept
+    KeepAlive,
+    /// Plain HTTP, a connection for each request
+    New,
+    /// TLS, connections kept
+    Tls,
+    /// TLS, a connection and a full handshake for each request
+    TlsNew,
+    /// TLS, a connection for each request, its session resumed
+    TlsResumed,
+}
+
+impl Over {
+    /// Whether it is encrypted.
+    pub(crate) fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::TlsNew | Self::TlsResumed)
+    }
+
+    /// What it is called on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 }
 
@@ -95,11 +161,36 @@ impl Args {
     /// What was asked for.
     pub(crate) fn asked(&self) -> Vec<Work> {
         if !self.work.is_empty() {
-            return self.work.clone();
+            let mut work = self.work.clone();
+            if self.peer.is_some() && !work.contains(&Work::Peers) {
+                work.push(Work::Peers);
+            }
+            return work;
         }
         let all = Work::value_variants().iter().copied();
         // The smoke run shows that those work, too.
-        all.filter(|work| self.smoke || !work.stands_alone()).collect()
+        all.filter(|work| self.smoke || !work.is_long()).collect()
+    }
+
+    /// Whether this was asked for by name.
+    pub(crate) fn named(&self, work: Work) -> bool {
+        self.work.contains(&work)
+    }
+
+    /// How callers connect for this work.
+    pub(crate) fn over(&self, work: Work) -> Vec<Over> {
+        if !self.over.is_empty() {
+            return self.over.clone();
+        }
+        match work {
+            Work::Issue | Work::Introspect | Work::AuthzHot => Over::value_variants().to_vec(),
+            _ => vec![Over::KeepAlive],
+        }
+    }
+
+    /// How often edi starts on nothing.
+    pub(crate) fn starts(&self) -> usize {
+        if self.smoke { 1 } else { 7 }
     }
 
     /// How many rounds each kind of work has.

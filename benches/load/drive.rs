@@ -1,18 +1,32 @@
-//! The load: keep-alive HTTP/1.1 connections on one thread, requests built beforehand, answers read by their length and
-//! judged by their status.
+//! The load: connections kept busy, or requests at a fixed rate; on one thread, requests built beforehand, answers judged by
+//! their status.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use anyhow::{Result, bail, ensure};
+use tokio::sync::Mutex;
 use tokio::task::LocalSet;
 
-/// The longest answer that is read.
-const LONGEST: usize = 64 * 1024;
+use super::args::Over;
+use super::tls;
+pub(crate) use super::wire::{Connection, Target};
+
+impl Over {
+    /// A server as a caller reaches it this way.
+    pub(crate) fn to(self, at: SocketAddr) -> Result<Target> {
+        let to = Target::from(at);
+        Ok(match self {
+            Self::KeepAlive => to,
+            Self::New => to.anew(),
+            Self::Tls => to.over_tls(tls::client()?, tls::name()?),
+            Self::TlsNew => to.over_tls(tls::credulous_client()?, tls::name()?).anew(),
+            Self::TlsResumed => to.over_tls(tls::client()?, tls::name()?).anew(),
+        })
+    }
+}
 
 /// What is sent.
 #[derive(Clone)]
@@ -21,6 +35,22 @@ pub(crate) enum Requests {
     Same(Rc<[u8]>),
     /// Each once.
     Each(Rc<[Vec<u8>]>),
+}
+
+impl Requests {
+    /// The same, for connections that end with each.
+    pub(crate) fn closing(&self) -> Self {
+        match self {
+            Self::Same(bytes) => Self::Same(closing(bytes).into()),
+            Self::Each(all) => Self::Each(all.iter().map(|bytes| closing(bytes)).collect()),
+        }
+    }
+}
+
+fn closing(request: &[u8]) -> Vec<u8> {
+    let line = request.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let (line, rest) = request.split_at(line);
+    [line, b"connection: close\r\n", rest].concat()
 }
 
 /// When a run ends; requests of [`Requests::Each`] end it as well.
@@ -42,7 +72,7 @@ pub(crate) struct Outcome {
     pub(crate) bodies: Vec<Vec<u8>>,
 }
 
-/// Open connections to one server.
+/// Connections to one server.
 pub(crate) struct Load(Vec<Connection>);
 
 struct Run {
@@ -52,46 +82,62 @@ struct Run {
     sent: Cell<usize>,
     expected: u16,
     keep_bodies: bool,
+    /// From one request to the next where they come at a fixed rate; who waits for the next one's moment holds it.
+    pace: Option<(Duration, Mutex<()>)>,
 }
 
 impl Run {
-    /// The number of the next request, unless the run is over.
-    fn next(&self) -> Option<usize> {
-        let index = self.sent.get();
-        let over = match self.until {
-            Until::Elapsed(length) => self.started.elapsed() >= length,
-            Until::Sent(most) => index >= most,
-        };
-        self.sent.set(index + 1);
-        (!over).then_some(index)
+    /// The next request and the moment it is due, unless the run is over.
+    async fn next(&self) -> Option<(&[u8], Instant)> {
+        let Some((gap, turn)) = &self.pace else { return self.taken(Instant::now()) };
+        // Nobody sends a later request before an earlier one. When every connection is busy the next request is late,
+        // and its answer's time counts from when it was due: what a server makes others wait is not left out.
+        let _turn = turn.lock().await;
+        let due = self.started + gap.mul_f64(self.sent.get() as f64);
+        let next = self.taken(due);
+        while next.is_some() && Instant::now() < due {
+            // The runtime looks for answers meanwhile. Its timers know milliseconds alone.
+            tokio::task::yield_now().await;
+        }
+        next
     }
 
-    fn request(&self, index: usize) -> Option<&[u8]> {
+    fn taken(&self, due: Instant) -> Option<(&[u8], Instant)> {
+        let index = self.sent.get();
+        let over = match self.until {
+            Until::Elapsed(length) => due.duration_since(self.started) >= length,
+            Until::Sent(most) => index >= most,
+        };
+        if over {
+            return None;
+        }
+        self.sent.set(index + 1);
         match &self.requests {
-            Requests::Same(bytes) => Some(bytes),
-            Requests::Each(all) => all.get(index).map(Vec::as_slice),
+            Requests::Same(bytes) => Some((bytes, due)),
+            Requests::Each(all) => all.get(index).map(|bytes| (bytes.as_slice(), due)),
         }
     }
 }
 
 impl Load {
     /// Connects.
-    pub(crate) async fn connect(to: SocketAddr, connections: usize) -> Result<Self> {
+    pub(crate) async fn connect(to: impl Into<Target>, connections: usize) -> Result<Self> {
+        let to = to.into();
         let mut all = Vec::with_capacity(connections);
         for _ in 0..connections {
-            all.push(Connection::open(to).await?);
+            all.push(Connection::open(to.clone()).await?);
         }
         Ok(Self(all))
     }
 
     /// Sends one request and gives its status and body.
-    pub(crate) async fn once(to: SocketAddr, request: &[u8]) -> Result<(u16, Vec<u8>)> {
+    pub(crate) async fn once(to: impl Into<Target>, request: &[u8]) -> Result<(u16, Vec<u8>)> {
         let mut connection = Connection::open(to).await?;
         let (status, body) = connection.exchange(request).await?;
         Ok((status, body.to_vec()))
     }
 
-    /// Keeps every connection busy until the end; each answer must have the `expected` status.
+    /// Keeps every connection busy; each answer must have the expected status.
     pub(crate) async fn run(
         self,
         requests: &Requests,
@@ -99,12 +145,42 @@ impl Load {
         expected: u16,
         keep_bodies: bool,
     ) -> Result<Outcome> {
+        self.driven(requests, until, expected, keep_bodies, None).await
+    }
+
+    /// Sends at a fixed rate, whatever the server does, and counts each answer's time from when its request was due.
+    pub(crate) async fn paced(
+        self,
+        requests: &Requests,
+        length: Duration,
+        rate: f64,
+        expected: u16,
+    ) -> Result<Outcome> {
+        let gap = Duration::from_secs(1).div_f64(rate.max(1.0));
+        self.driven(requests, Until::Elapsed(length), expected, false, Some((gap, Mutex::new(())))).await
+    }
+
+    async fn driven(
+        self,
+        requests: &Requests,
+        until: Until,
+        expected: u16,
+        keep_bodies: bool,
+        pace: Option<(Duration, Mutex<()>)>,
+    ) -> Result<Outcome> {
         let started = Instant::now();
-        let run =
-            Rc::new(Run { requests: requests.clone(), until, started, sent: Cell::new(0), expected, keep_bodies });
+        let run = Rc::new(Run {
+            requests: requests.clone(),
+            until,
+            started,
+            sent: Cell::new(0),
+            expected,
+            keep_bodies,
+            pace,
+        });
         let local = LocalSet::new();
         let tasks: Vec<_> =
-            self.0.into_iter().map(|connection| local.spawn_local(connection.busy(Rc::clone(&run)))).collect();
+            self.0.into_iter().map(|connection| local.spawn_local(busy(connection, Rc::clone(&run)))).collect();
         local.await;
         let mut outcome = Outcome { elapsed: started.elapsed(), latencies: Vec::new(), bodies: Vec::new() };
         for task in tasks {
@@ -117,75 +193,17 @@ impl Load {
     }
 }
 
-/// An open connection.
-pub(crate) struct Connection {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-    filled: usize,
-}
-
-impl Connection {
-    /// Connects.
-    pub(crate) async fn open(to: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(to).await.with_context(|| format!("cannot connect to {to}"))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; LONGEST], filled: 0 })
-    }
-
-    async fn busy(mut self, run: Rc<Run>) -> Result<(Vec<Duration>, Vec<Vec<u8>>)> {
-        let (mut latencies, mut bodies) = (Vec::new(), Vec::new());
-        while let Some(request) = run.next().and_then(|index| run.request(index)) {
-            let sent = Instant::now();
-            let (status, body) = self.exchange(request).await?;
-            latencies.push(sent.elapsed());
-            if status != run.expected {
-                bail!("answered {status} instead of {}: {}", run.expected, String::from_utf8_lossy(body));
-            }
-            if run.keep_bodies {
-                bodies.push(body.to_vec());
-            }
+async fn busy(mut connection: Connection, run: Rc<Run>) -> Result<(Vec<Duration>, Vec<Vec<u8>>)> {
+    let (mut latencies, mut bodies) = (Vec::new(), Vec::new());
+    while let Some((request, due)) = run.next().await {
+        let (status, body) = connection.exchange(request).await?;
+        latencies.push(due.elapsed());
+        if status != run.expected {
+            bail!("answered {status} instead of {}: {}", run.expected, String::from_utf8_lossy(body));
         }
-        Ok((latencies, bodies))
-    }
-
-    /// Sends a request and reads its answer.
-    pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<(u16, &[u8])> {
-        self.stream.write_all(request).await.context("the connection broke while sending")?;
-        self.filled = 0;
-        loop {
-            let room = self.buffer.get_mut(self.filled..).filter(|room| !room.is_empty());
-            let read = self.stream.read(room.context("the answer is too long")?).await?;
-            ensure!(read > 0, "the connection was closed in place of an answer");
-            self.filled += read;
-            if let Some(answer) = Answer::parse(self.buffer.get(..self.filled).unwrap_or_default())?
-                && self.filled >= answer.length
-            {
-                ensure!(self.filled == answer.length, "more came than the answer");
-                return Ok((answer.status, self.buffer.get(answer.body..answer.length).unwrap_or_default()));
-            }
+        if run.keep_bodies {
+            bodies.push(body.to_vec());
         }
     }
-}
-
-struct Answer {
-    status: u16,
-    body: usize,
-    length: usize,
-}
-
-impl Answer {
-    /// Reads the head of an answer, once it is whole.
-    fn parse(bytes: &[u8]) -> Result<Option<Self>> {
-        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
-        let head = std::str::from_utf8(bytes.get(..end).unwrap_or_default()).context("the head is no text")?;
-        let status = head.get(9..12).and_then(|code| code.parse().ok()).context("the answer has no status")?;
-        let announced = head.split("\r\n").find_map(|line| {
-            let (name, value) = line.split_once(": ")?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.parse::<usize>().ok())?
-        });
-        ensure!(!head.contains("transfer-encoding"), "the load reads no chunks");
-        // RFC 9110 §15.4.5: a 304 has no body, whatever length it announces.
-        let body = if status == 304 { 0 } else { announced.unwrap_or(0) };
-        Ok(Some(Self { status, body: end + 4, length: end + 4 + body }))
-    }
+    Ok((latencies, bodies))
 }

@@ -16,9 +16,11 @@ use edi::model::algorithm::Algorithm;
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use super::drive::Load;
+use super::args::Over;
+use super::drive::{Load, Target};
 use super::machine;
 use super::ports;
+use super::tls;
 
 /// How long it may take until it serves, and until it has stopped.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -29,13 +31,30 @@ pub(crate) struct Site {
     folder: tempfile::TempDir,
     /// Beside the defaults.
     settings: Vec<(&'static str, String)>,
+    encrypted: bool,
+    /// The public listener and the admin listener: at every start, because the operator's file names them.
+    listeners: (SocketAddr, SocketAddr),
 }
 
 impl Site {
     /// A new folder for this program.
     pub(crate) fn new(binary: PathBuf) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("edi-load-").tempdir()?;
-        Ok(Self { binary, folder, settings: Vec::new() })
+        let listeners = (ports::free_address(), ports::free_address());
+        Ok(Self { binary, folder, settings: Vec::new(), encrypted: false, listeners })
+    }
+
+    /// Both listeners over TLS.
+    pub(crate) fn encrypted(mut self) -> Result<Self> {
+        tls::write(self.path())?;
+        self.encrypted = true;
+        // The command line has to believe the authority.
+        let authority = self.path().join("ca.crt").display().to_string();
+        Ok(self
+            .with("EDI__LISTEN__TLS", "on")
+            .with("EDI__LISTEN__CERTIFICATE_FILE", "tls.crt")
+            .with("EDI__LISTEN__KEY_FILE", "tls.key")
+            .with("SSL_CERT_FILE", &authority))
     }
 
     /// Another value than the default for one key, written as its environment variable.
@@ -59,17 +78,20 @@ impl Site {
 
     /// Starts the program. It is not ready yet.
     pub(crate) fn start(&self) -> Result<Edi<'_>> {
-        let (public, admin) = (ports::free_address(), ports::free_address());
+        let (public, admin) = self.listeners;
         let log = File::options().create(true).append(true).open(self.folder.path().join("edi.log"))?;
+        let scheme = if self.encrypted { "https" } else { "http" };
+        let target = if self.encrypted { Over::Tls.to(public)? } else { public.into() };
         let started = Instant::now();
         let child = self
             .command(&["serve", "--listen-public", &public.to_string(), "--listen-admin", &admin.to_string()])
-            .env("EDI__LISTEN__ADMIN_URL", format!("http://{admin}"))
+            .env("EDI__ISSUER", format!("{scheme}://{public}"))
+            .env("EDI__LISTEN__ADMIN_URL", format!("{scheme}://{admin}"))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", self.binary.display()))?;
-        Ok(Edi { site: self, child, public, started })
+        Ok(Edi { site: self, child, public, target, started })
     }
 }
 
@@ -79,6 +101,8 @@ pub(crate) struct Edi<'a> {
     child: Child,
     /// Its public listener.
     pub(crate) public: SocketAddr,
+    /// The same, as a caller reaches it.
+    pub(crate) target: Target,
     started: Instant,
 }
 
@@ -87,7 +111,7 @@ impl Edi<'_> {
     pub(crate) async fn ready(&mut self) -> Result<Duration> {
         let request = super::work::get("/health/ready", "");
         loop {
-            if let Ok((200, _)) = Load::once(self.public, &request).await {
+            if let Ok((200, _)) = Load::once(self.target.clone(), &request).await {
                 return Ok(self.started.elapsed());
             }
             let log = || std::fs::read_to_string(self.site.path().join("edi.log")).unwrap_or_default();
@@ -106,13 +130,18 @@ impl Edi<'_> {
 
     /// Registers a client with the role `fraud` by the command line; gives the value of its `Authorization` header.
     pub(crate) fn client(&self, id: &str, more: &[&str]) -> Result<String> {
+        Ok(basic(id, &self.client_secret(id, more)?))
+    }
+
+    /// The same; gives the secret.
+    pub(crate) fn client_secret(&self, id: &str, more: &[&str]) -> Result<String> {
         let arguments = [&["client", "create", id, "--role", "fraud", "--json"], more].concat();
         let output = self.site.command(&arguments).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "edi client create: {said}");
         let client: Value = serde_json::from_slice(&output.stdout)?;
         let secret = client.get("client_secret").and_then(Value::as_str).context("no client_secret")?;
-        Ok(basic(id, secret))
+        Ok(secret.to_owned())
     }
 
     /// Registers a client with the role `fraud` and a key of its own; gives what signs for it.

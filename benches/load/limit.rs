@@ -4,12 +4,18 @@
 use std::fs::File;
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{LazyLock, mpsc};
+use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 
-use actix_web::web::{self, Bytes};
-use actix_web::{App, HttpResponse, HttpServer};
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Protocol};
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::dev::{AppConfig, Server};
+use actix_web::rt::net::TcpStream;
+use actix_web::web::{self, Bytes, ServiceConfig};
+use actix_web::{App, Error, HttpResponse, HttpServer};
 use anyhow::{Context as _, Result, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,22 +29,32 @@ use ring::signature::{
 };
 use serde::Deserialize;
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
 
+use super::args::Over;
+use super::tls;
+
+/// How long an idle connection stays open: as long as edi's.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// As many bytes as the header and claims of one of edi's tokens have; what they say does not matter here.
 const SIGNED: [u8; 420] = [b'x'; 420];
 
 /// The other process. Dropped, it ends.
 pub(crate) struct Limit {
     child: Child,
-    /// Where it listens.
-    pub(crate) at: SocketAddr,
+    _certificate: tempfile::TempDir,
+    plain: SocketAddr,
+    encrypted: SocketAddr,
 }
 
 impl Limit {
     /// Starts this very program as the limit server.
     pub(crate) fn start() -> Result<Self> {
+        let certificate = tempfile::Builder::new().prefix("edi-load-").tempdir()?;
+        tls::write(certificate.path())?;
         let mut child = Command::new(std::env::current_exe()?)
             .arg("--limit-server")
+            .arg(certificate.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -46,8 +62,15 @@ impl Limit {
         let mut line = String::new();
         let out = child.stdout.take().context("no standard output")?;
         std::io::BufReader::new(out).read_line(&mut line)?;
-        let at = line.trim().parse().with_context(|| format!("the limit server said {line:?}"))?;
-        Ok(Self { child, at })
+        let said = || format!("the limit server said {line:?}");
+        let (plain, encrypted) = line.trim().split_once(' ').with_context(said)?;
+        let (plain, encrypted) = (plain.parse().with_context(said)?, encrypted.parse().with_context(said)?);
+        Ok(Self { child, _certificate: certificate, plain, encrypted })
+    }
+
+    /// Where it listens.
+    pub(crate) fn at(&self, over: Over) -> SocketAddr {
+        if over.is_tls() { self.encrypted } else { self.plain }
     }
 
     /// Its process.
@@ -64,31 +87,55 @@ impl Drop for Limit {
 }
 
 /// Serves until standard input ends, so that it never outlives who started it.
-pub(crate) fn serve() -> Result<()> {
+pub(crate) fn serve(certificate: &Path) -> Result<()> {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
+    let acceptor = TlsAcceptor::from(Arc::new(tls::server(certificate)?));
     actix_web::rt::System::new().block_on(async {
         let journal = web::Data::new(Journal::start()?);
-        let server = HttpServer::new(move || {
-            App::new()
-                .app_data(journal.clone())
-                .route("/sign/es256", web::post().to(sign_es256))
-                .route("/sign/rs256", web::post().to(sign_rs256))
-                .route("/sign/eddsa", web::post().to(sign_eddsa))
-                .route("/verify/{bytes}", web::post().to(verify_form))
-                .route("/verify/{bytes}", web::get().to(verify))
-                .route("/append", web::post().to(append))
-                .route("/unchanged", web::get().to(async || HttpResponse::NotModified().finish()))
-                .route("/fixed/{bytes}", web::get().to(fixed))
-        })
-        .keep_alive(Duration::from_secs(75))
-        .bind("127.0.0.1:0")?;
-        println!("{}", server.addrs().first().context("no address")?);
+        let shared = journal.clone();
+        let server = HttpServer::new(move || App::new().app_data(shared.clone()).configure(routes))
+            .keep_alive(KEEP_ALIVE)
+            .bind("127.0.0.1:0")?;
+        let plain = *server.addrs().first().context("no address")?;
+        let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let encrypted = socket.local_addr()?;
+        let factory = move || {
+            let app = App::new().app_data(journal.clone()).configure(routes).into_factory();
+            let http = HttpService::build()
+                .keep_alive(KEEP_ALIVE)
+                .finish(map_config(app.map_err(|error: Error| error.error_response()), |()| AppConfig::default()));
+            let acceptor = acceptor.clone();
+            fn_service(move |io: TcpStream| {
+                let acceptor = acceptor.clone();
+                async move {
+                    let peer = io.peer_addr().ok();
+                    io.set_nodelay(true)?;
+                    Ok::<_, DispatchError>((acceptor.accept(io).await?, Protocol::Http1, peer))
+                }
+            })
+            .and_then(http)
+        };
+        let shaking = Server::build().listen("encrypted", socket, factory)?.run();
+        println!("{plain} {encrypted}");
         std::io::stdout().flush()?;
-        Ok(server.run().await?)
+        tokio::try_join!(server.run(), shaking)?;
+        Ok(())
     })
+}
+
+fn routes(config: &mut ServiceConfig) {
+    config
+        .route("/sign/es256", web::post().to(sign_es256))
+        .route("/sign/rs256", web::post().to(sign_rs256))
+        .route("/sign/eddsa", web::post().to(sign_eddsa))
+        .route("/verify/{bytes}", web::post().to(verify_form))
+        .route("/verify/{bytes}", web::get().to(verify))
+        .route("/append", web::post().to(append))
+        .route("/unchanged", web::get().to(async || HttpResponse::NotModified().finish()))
+        .route("/fixed/{bytes}", web::get().to(fixed));
 }
 
 /// The fields that the requests of the load have.

@@ -28,6 +28,16 @@ pub(crate) fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
+/// The same of several processes.
+pub(crate) fn cpu_of(pids: &[u32]) -> Result<Duration> {
+    pids.iter().map(|pid| cpu(*pid)).sum()
+}
+
+/// Resident memory in KiB of several processes.
+pub(crate) fn resident_kib_of(pids: &[u32]) -> Result<u64> {
+    pids.iter().map(|pid| resident_kib(*pid)).sum()
+}
+
 /// Resident memory in KiB.
 pub(crate) fn resident_kib(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
@@ -35,7 +45,7 @@ pub(crate) fn resident_kib(pid: u32) -> Result<u64> {
     line.trim().trim_end_matches(" kB").parse().context("VmRSS is no number")
 }
 
-/// Two cores, one for a server and one for the load, and what this thread was allowed at first.
+/// Cores for servers, a core for the load, and what this thread was allowed at first.
 pub(crate) struct Cores {
     all: CpuSet,
     server: CpuSet,
@@ -43,17 +53,29 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// The first and the last core this process may use; `None` when there is only one or pinning is not wanted.
+    /// The first core this process may use for a server and the last for the load; `None` when there is only one or
+    /// pinning is not wanted.
     pub(crate) fn find(unpinned: bool) -> Option<Self> {
+        Self::with(1, unpinned)
+    }
+
+    /// The same with two cores for a server: on a machine that has no third, the load shares the second.
+    pub(crate) fn find_two(unpinned: bool) -> Option<Self> {
+        Self::with(2, unpinned)
+    }
+
+    fn with(servers: usize, unpinned: bool) -> Option<Self> {
         let all = sched_getaffinity(None).ok()?;
         let usable: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).collect();
-        let one = |core: usize| {
+        let set = |cores: &[usize]| {
             let mut set = CpuSet::new();
-            set.set(core);
+            for core in cores {
+                set.set(*core);
+            }
             set
         };
-        let (first, last) = (*usable.first()?, *usable.last()?);
-        (!unpinned && first != last).then(|| Self { all, server: one(first), load: one(last) })
+        let (server, load) = (set(usable.get(..servers)?), set(&[*usable.last()?]));
+        (!unpinned && usable.len() > 1).then_some(Self { all, server, load })
     }
 
     /// Runs `start` on the server's core: a process inherits the core of the thread that starts it.

@@ -4,6 +4,7 @@
 #![expect(clippy::cast_precision_loss, reason = "figures are read by people")]
 #![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "indexes of percentiles")]
 
+mod aims;
 mod args;
 mod big_store;
 mod drive;
@@ -12,12 +13,18 @@ mod flood;
 mod limit;
 mod machine;
 mod memory;
+mod paced;
+mod peers;
 #[path = "../../tests/support/ports.rs"]
 mod ports;
 mod report;
 mod rounds;
 mod soak;
+mod start;
+mod tls;
+mod wire;
 mod work;
+mod workers;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
@@ -27,8 +34,8 @@ use report::Report;
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if args.limit_server {
-        return limit::serve();
+    if let Some(certificate) = &args.limit_server {
+        return limit::serve(certificate);
     }
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(&args))
 }
@@ -36,10 +43,17 @@ fn main() -> Result<()> {
 async fn run(args: &Args) -> Result<()> {
     let asked = args.asked();
     let mut report = Report::new(args);
-    let measured: Vec<Work> = asked.iter().copied().filter(|work| !work.stands_alone()).collect();
-    if !measured.is_empty() {
-        rounds::measure(args, &measured, &mut report).await?;
-        report.print();
+    if asked.iter().any(|work| work.has_rounds() || *work == Work::IssuePaced) {
+        rounds::measure(args, &asked, &mut report).await?;
+    }
+    if asked.contains(&Work::Workers) {
+        workers::measure(args, &mut report).await?;
+    }
+    if asked.contains(&Work::Start) {
+        start::measure(args, &mut report).await?;
+    }
+    if asked.contains(&Work::Peers) {
+        peers::measure(args, &mut report).await?;
     }
     let mut fits = true;
     let mut came_through = true;
@@ -55,6 +69,7 @@ async fn run(args: &Args) -> Result<()> {
     if asked.contains(&Work::BigStore) {
         big_store::measure(args, &mut report).await?;
     }
+    report.print();
     if let Some(file) = &args.json {
         std::fs::write(file, serde_json::to_string_pretty(&report.json())?)
             .with_context(|| format!("cannot write {}", file.display()))?;
