@@ -23,7 +23,7 @@ const LITTLE_ROOM: u64 = 256 * 1024 * 1024;
 /// For how long a jump of the clock is told.
 const JUMP_TOLD: Duration = Duration::from_hours(24);
 
-/// A secret that ends within this time is told of.
+/// A secret, or a certificate, that ends within this time is told of.
 const SOON: Duration = Duration::from_hours(14 * 24);
 /// How many of them are named.
 const NAMED: usize = 100;
@@ -247,6 +247,7 @@ fn attention(service: &Service, figures: Option<&Figures>, now: Timestamp) -> Ve
     of_store(service, figures, &mut all);
     of_keys(service, now, &mut all);
     of_clock(service, now, &mut all);
+    of_certificates(&service.certificates_end(), now, &mut all);
     all
 }
 
@@ -259,6 +260,18 @@ fn of_secrets(ending: &[End], all: &mut Vec<Attention>) {
             format!("`edi client secret rotate {client}`"),
         ));
     }
+}
+
+/// One line where both listeners have the same.
+fn of_certificates(ends: &[(&'static str, Timestamp)], now: Timestamp, all: &mut Vec<Attention>) {
+    let Some(end) = ends.iter().map(|(_, end)| *end).min().filter(|end| *end < now.plus(SOON)) else { return };
+    let what = if end < now {
+        format!("the certificate of the listeners ended at {end}: callers refuse it")
+    } else {
+        let days = end.since(now).as_secs() / 86_400;
+        format!("the certificate of the listeners ends at {end}, in {days} days")
+    };
+    all.push(Attention::new(what, "renew it in place (listen.certificate_file); edi takes in the change by itself"));
 }
 
 fn of_clock(service: &Service, now: Timestamp, all: &mut Vec<Attention>) {

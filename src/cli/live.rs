@@ -6,24 +6,37 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
+use super::serve;
 use crate::admin::error::FieldError;
 use crate::admin::reload::{self, Reload, ReloadError, Report, Setting};
 use crate::config::{self, Config, Sources};
 use crate::http::body::BodyLimit;
+use crate::http::server::LiveSpan;
 use crate::http::tls::Tls;
 use crate::oauth::service::Service;
 use crate::store::collections::By;
 use crate::telemetry;
 
 /// The keys that are in force as soon as they are read.
-pub(super) const LIVE: [&str; 5] =
-    ["log.level", "tokens.ttl", "tokens.max_ttl", "limits.oauth_body_bytes", "limits.admin_body_bytes"];
+pub(super) const LIVE: [&str; 10] = [
+    "log.level",
+    "tokens.ttl",
+    "tokens.max_ttl",
+    "limits.oauth_body_bytes",
+    "limits.admin_body_bytes",
+    "limits.request_timeout",
+    "limits.hashing_queue",
+    "limits.client_cache",
+    "limits.failures_burst",
+    "limits.failures_per_second",
+];
 
 /// The parts of a running edi that settings reach.
 pub struct Live {
     pub(super) service: Arc<Service>,
     pub(super) oauth_body: BodyLimit,
     pub(super) admin_body: BodyLimit,
+    pub(super) request_timeout: LiveSpan,
     pub(super) certificates: Vec<Arc<Tls>>,
     pub(super) follows: OnceLock<Follows>,
 }
@@ -75,6 +88,10 @@ impl Live {
         let _ = telemetry::set_level(&config.log.level);
         self.oauth_body.set(config.limits.oauth_body_bytes);
         self.admin_body.set(config.limits.admin_body_bytes);
+        self.request_timeout.set(config.limits.request_timeout);
+        self.service.hasher.set_limit(config.limits.hashing_queue);
+        self.service.clients.set_capacity(config.limits.client_cache);
+        self.service.failures.set_rate(serve::failures(config));
         Ok(())
     }
 }
@@ -133,6 +150,11 @@ mod tests {
         for key in LIVE {
             assert!(config::defaults().iter().any(|(known, _)| known == key), "{key}");
             assert!(reference.contains(&format!("- `{key}`")), "{key}: not under \"Changing it while edi serves\"");
+        }
+        // In the table every other limit says that it waits.
+        for (key, _) in config::defaults().iter().filter(|(key, _)| key.starts_with("limits.")) {
+            let row = reference.lines().find(|line| line.starts_with(&format!("| `{key}` |"))).unwrap();
+            assert_eq!(row.contains(". Settled at the start |"), !LIVE.contains(&key.as_str()), "{row}");
         }
     }
 }

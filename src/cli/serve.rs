@@ -227,12 +227,29 @@ async fn start_with(
         tokio::spawn(clock_watch::watch(Arc::clone(&service))),
         tokio::spawn(descriptors::watch(Arc::clone(&figures.descriptors_exhausted))),
     ];
-    background.extend([&tls, &admin_tls].into_iter().flatten().map(|tls| tokio::spawn(Arc::clone(tls).keep_current())));
+    let encrypted: Vec<(&'static str, Arc<Tls>)> = [("public", &tls), ("admin", &admin_tls)]
+        .into_iter()
+        .filter_map(|(of, tls)| Some((of, tls.clone()?)))
+        .collect();
+    for (listener, tls) in &encrypted {
+        background.push(tokio::spawn(Arc::clone(tls).keep_current(listener, Arc::clone(&ambient.clock))));
+    }
+    let certificates = encrypted.iter().map(|(_, tls)| Arc::clone(tls)).collect();
+    let ends = move || encrypted.iter().filter_map(|(listener, tls)| Some((*listener, tls.ends_at()?))).collect();
+    let _ = service.certificate_ends.set(Box::new(ends));
+    let http = server::Settings {
+        figures: Arc::clone(&figures.http),
+        refusals: Some(Arc::clone(&service.refusals)),
+        tls,
+        admin_tls,
+        ..http_settings(config)
+    };
     let live = Arc::new(Live {
         service: Arc::clone(&service),
         oauth_body: BodyLimit::new(config.limits.oauth_body_bytes),
         admin_body: BodyLimit::new(config.limits.admin_body_bytes),
-        certificates: [&tls, &admin_tls].into_iter().flatten().cloned().collect(),
+        request_timeout: http.request_timeout.clone(),
+        certificates,
         follows: OnceLock::new(),
     });
     let data = web::Data::from(Arc::clone(&service));
@@ -248,13 +265,6 @@ async fn start_with(
     let limit = live.admin_body.clone();
     let reload: Arc<dyn Reload> = Arc::clone(&live) as _;
     let reload = web::Data::from(reload);
-    let http = server::Settings {
-        figures: Arc::clone(&figures.http),
-        refusals: Some(Arc::clone(&service.refusals)),
-        tls,
-        admin_tls,
-        ..http_settings(config)
-    };
     let figures = web::Data::new(figures);
     let admin_routes = move |routes: &mut ServiceConfig| {
         routes.app_data(data.clone()).app_data(web::Data::new(limit.clone())).app_data(figures.clone());
@@ -355,11 +365,14 @@ fn settings(config: &Config) -> Settings {
         hashing_threads: config.limits.hashing_threads,
         hashing_queue: config.limits.hashing_queue,
         client_cache: config.limits.client_cache,
-        failures: Rate {
-            burst: u32::try_from(config.limits.failures_burst).unwrap_or(u32::MAX),
-            per_second: u32::try_from(config.limits.failures_per_second).unwrap_or(u32::MAX),
-        },
+        failures: failures(config),
     }
+}
+
+/// How many failed authentications are borne.
+pub(super) fn failures(config: &Config) -> Rate {
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Rate { burst: number(config.limits.failures_burst), per_second: number(config.limits.failures_per_second) }
 }
 
 fn plan(config: &Config, settings: &Settings, admin_at: SocketAddr) -> Plan {
@@ -398,7 +411,7 @@ fn http_settings(config: &Config) -> server::Settings {
     let mut http = server::Settings {
         max_connections: config.limits.max_connections,
         keep_alive: config.limits.keep_alive,
-        request_timeout: config.limits.request_timeout,
+        request_timeout: server::LiveSpan::new(config.limits.request_timeout),
         shutdown_timeout: config.limits.drain,
         issuer_path: config.issuer.path().into(),
         ..server::Settings::default()

@@ -12,6 +12,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,11 +27,36 @@ use super::manners::Listener;
 use super::traffic::{Endpoint, Sockets, Traffic};
 use crate::ambient::Entropy;
 
+/// A length of time that may change while edi serves; clones are the same one.
+#[derive(Debug, Clone)]
+pub struct LiveSpan(Arc<AtomicU64>);
+
+impl LiveSpan {
+    /// One of this length.
+    #[must_use]
+    pub fn new(length: Duration) -> Self {
+        let span = Self(Arc::default());
+        span.set(length);
+        span
+    }
+
+    /// Its length now, in whole milliseconds.
+    #[must_use]
+    pub fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Changes it, for what waits already too.
+    pub fn set(&self, length: Duration) {
+        self.0.store(u64::try_from(length.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
 /// The longest a connection may stall.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Patience {
     /// From the first byte of a request until its answer starts.
-    pub(super) request: Duration,
+    pub(super) request: LiveSpan,
     /// For the caller to take what is to be written.
     pub(super) write: Duration,
 }
@@ -124,7 +150,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
                 if buf.filled().len() > before {
                     this.place.seat.now(Doing::Busy);
                     let since = *this.receiving.get_or_insert_with(Instant::now);
-                    if since.elapsed() > this.terms.patience.request {
+                    if since.elapsed() > this.terms.patience.request.get() {
                         return Poll::Ready(Err(stalled(&this.terms)));
                     }
                 }
@@ -133,7 +159,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
                 if let Some(since) = this.receiving
-                    && this.overdue(cx, since, this.terms.patience.request)
+                    && this.overdue(cx, since, this.terms.patience.request.get())
                 {
                     return Poll::Ready(Err(stalled(&this.terms)));
                 }
@@ -277,7 +303,7 @@ mod tests {
         Arc::new(Terms {
             listener: Listener::Public,
             entropy: crate::ambient::SeededEntropy::new(1),
-            patience: Patience { request: Duration::from_secs(30), write: Duration::from_secs(20) },
+            patience: Patience { request: LiveSpan::new(Duration::from_secs(30)), write: Duration::from_secs(20) },
             traffic: Arc::default(),
             sockets: Arc::default(),
         })

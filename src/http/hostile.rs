@@ -97,7 +97,7 @@ impl Server {
                 workers: 1,
                 keep_alive: Duration::from_secs(1),
                 head_timeout: Duration::from_secs(1),
-                request_timeout: Duration::from_millis(1500),
+                request_timeout: super::server::LiveSpan::new(Duration::from_millis(1500)),
                 write_timeout: Duration::from_secs(1),
                 ..Settings::default()
             };

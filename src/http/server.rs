@@ -15,6 +15,7 @@ use actix_web::web::ServiceConfig;
 use actix_web::{App, Error};
 use tokio::sync::watch;
 
+pub use super::connection::LiveSpan;
 use super::connection::{Connection, Patience, Terms, crowded};
 use super::crowd::Crowd;
 use super::manners::{ClientCertificate, Listener, Manners};
@@ -37,7 +38,7 @@ pub struct Settings {
     /// How long the first head of a connection may take.
     pub head_timeout: Duration,
     /// How long a later request, body included, may take from its first byte to its answer.
-    pub request_timeout: Duration,
+    pub request_timeout: LiveSpan,
     /// How long a caller may leave an answer untaken.
     pub write_timeout: Duration,
     /// How long answers under way may take once a stop is asked for.
@@ -63,7 +64,7 @@ impl Default for Settings {
             max_connections: 20_000,
             keep_alive: Duration::from_secs(75),
             head_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(30),
+            request_timeout: LiveSpan::new(Duration::from_secs(30)),
             write_timeout: Duration::from_secs(20),
             shutdown_timeout: Duration::from_secs(20),
             proxies: Proxies::default(),
@@ -175,7 +176,7 @@ fn listener(
     let terms = Arc::new(Terms {
         listener: which,
         entropy: Arc::clone(entropy),
-        patience: Patience { request: settings.request_timeout, write: settings.write_timeout },
+        patience: Patience { request: settings.request_timeout.clone(), write: settings.write_timeout },
         traffic: figures.board.join(),
         sockets: Arc::clone(sockets),
     });

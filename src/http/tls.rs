@@ -16,14 +16,21 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::ambient::Clock;
+use crate::keys::certificate::validity;
 use crate::keys::private_file::{self, PrivateFileError};
+use crate::model::time::Timestamp;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A certificate that ends within this time is told of.
+const SOON: Duration = Duration::from_hours(14 * 24);
+/// How often it is.
+const SAY_EVERY: Duration = Duration::from_hours(24);
 
 /// Where a listener's certificate lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,9 +74,16 @@ fn content(file: &Path, what: impl Into<String>) -> TlsError {
 /// A listener's TLS.
 pub struct Tls {
     files: TlsFiles,
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<Current>,
     /// What the files looked like when they were last tried.
     seen: Mutex<Vec<Look>>,
+}
+
+/// What new connections get.
+struct Current {
+    config: Arc<ServerConfig>,
+    /// When the first certificate of the chain ends.
+    ends_at: Option<Timestamp>,
 }
 
 /// Enough of a file to notice that it changed: a Kubernetes Secret changes by a link to another folder.
@@ -82,8 +96,14 @@ impl Tls {
     /// [`TlsError`] names the file and what is wrong with it.
     pub fn load(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
         let seen = look(&files);
-        let config = build(&files)?;
-        Ok(Arc::new(Self { current: ArcSwap::from_pointee(config), seen: Mutex::new(seen), files }))
+        let current = build(&files)?;
+        Ok(Arc::new(Self { current: ArcSwap::from_pointee(current), seen: Mutex::new(seen), files }))
+    }
+
+    /// When what is served ends: the first certificate of the chain to do so.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        self.current.load().ends_at
     }
 
     /// Whether callers are asked for a certificate.
@@ -109,9 +129,14 @@ impl Tls {
         Ok(true)
     }
 
-    /// Takes the files in whenever they change, for as long as it is polled.
-    pub async fn keep_current(self: Arc<Self>) {
+    /// Takes the files in whenever they change, and says once a day when they end soon, for as long as it is polled.
+    /// `listener` is who they are of.
+    pub async fn keep_current(self: Arc<Self>, listener: &'static str, clock: Arc<dyn Clock>) {
+        let mut said: Option<Instant> = None;
         loop {
+            if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) && self.warn(listener, clock.now()) {
+                said = Some(Instant::now());
+            }
             tokio::time::sleep(LOOK_EVERY).await;
             let this = Arc::clone(&self);
             let outcome = tokio::task::spawn_blocking(move || this.reload()).await;
@@ -119,6 +144,7 @@ impl Tls {
             match outcome {
                 Ok(Ok(true)) => {
                     tracing::info!(target: "edi::tls", %file, "certificate taken in; new connections get it");
+                    said = None;
                 }
                 Ok(Err(error)) => {
                     tracing::error!(target: "edi::tls", %error, "the certificate on disk cannot be used; the one before goes on");
@@ -128,12 +154,25 @@ impl Tls {
         }
     }
 
+    /// Whether there was something to say about its end.
+    fn warn(&self, listener: &'static str, now: Timestamp) -> bool {
+        let Some(ends_at) = self.ends_at().filter(|end| *end < now.plus(SOON)) else { return false };
+        let file = self.files.certificate.display();
+        if ends_at < now {
+            tracing::error!(target: "edi::tls", listener, %file, %ends_at, "the certificate has ended: callers refuse it; renew it");
+        } else {
+            let days = ends_at.since(now).as_secs() / 86_400;
+            tracing::warn!(target: "edi::tls", listener, %file, %ends_at, days, "the certificate ends soon: renew it");
+        }
+        true
+    }
+
     /// Shakes hands.
     ///
     /// # Errors
     /// The caller's fault, or that it took longer than `patience`.
     pub(super) async fn accept(&self, io: TcpStream, patience: Duration) -> io::Result<TlsStream<TcpStream>> {
-        let acceptor = TlsAcceptor::from(self.current.load_full());
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.current.load().config));
         timeout(patience, acceptor.accept(io)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -153,9 +192,10 @@ fn look(files: &TlsFiles) -> Vec<Look> {
     [Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()].into_iter().flatten().map(look).collect()
 }
 
-fn build(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+fn build(files: &TlsFiles) -> Result<Current, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(&files.certificate)?;
+    let ends_at = chain.iter().filter_map(|certificate| validity(certificate)).map(|valid| valid.until).min();
     let pem = private_file::read(&files.key)?;
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| content(&files.key, "holds no private key in PEM"))?;
     let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| {
@@ -189,7 +229,7 @@ fn build(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     if let Ok(ticketer) = Ticketer::new() {
         config.ticketer = ticketer;
     }
-    Ok(config)
+    Ok(Current { config: Arc::new(config), ends_at })
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -20,6 +20,7 @@
 //! Buffers with private bytes are wiped when dropped. The parsed form of a key lives inside ring, which does not wipe;
 //! it never leaves the process.
 
+pub mod certificate;
 pub mod client_keys;
 pub mod client_signer;
 mod der;

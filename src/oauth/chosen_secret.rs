@@ -224,6 +224,11 @@ impl Hasher {
         self.queue().limit()
     }
 
+    /// Changes how many may wait from now on.
+    pub fn set_limit(&self, waiting: usize) {
+        self.queue().set_limit(waiting);
+    }
+
     /// What is counted.
     #[must_use]
     pub fn figures(&self) -> &QueueFigures {

@@ -13,7 +13,7 @@
 //! neither of them a right secret.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ring::hmac;
@@ -83,7 +83,8 @@ impl FailureFigures {
 pub struct Failures {
     key: hmac::Key,
     started: Instant,
-    rate: Rate,
+    burst: AtomicU32,
+    per_second: AtomicU32,
     clients: Table,
     addresses: Table,
     figures: FailureFigures,
@@ -95,7 +96,27 @@ impl Failures {
     pub fn new(rate: Rate, ambient: &Ambient) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &ambient.random::<32>());
         let (clients, addresses) = (Table::new(), Table::new());
-        Self { key, started: Instant::now(), rate, clients, addresses, figures: FailureFigures::default() }
+        Self {
+            key,
+            started: Instant::now(),
+            burst: rate.burst.into(),
+            per_second: rate.per_second.into(),
+            clients,
+            addresses,
+            figures: FailureFigures::default(),
+        }
+    }
+
+    /// How many failures there are, and how fast they are forgiven.
+    #[must_use]
+    pub fn rate(&self) -> Rate {
+        Rate { burst: self.burst.load(Ordering::Relaxed), per_second: self.per_second.load(Ordering::Relaxed) }
+    }
+
+    /// Changes it for failures to come. What was spent stays spent: budgets are kept as the time until they are full.
+    pub fn set_rate(&self, rate: Rate) {
+        self.burst.store(rate.burst, Ordering::Relaxed);
+        self.per_second.store(rate.per_second, Ordering::Relaxed);
     }
 
     /// Who tries, by the id it claims and where it comes from.
@@ -115,7 +136,7 @@ impl Failures {
     /// Where a guess that has to be hashed waits, and in whose turn.
     #[must_use]
     pub fn lane(&self, suspect: &Suspect) -> (Lane, Flow) {
-        let (now, rate) = (self.now(), self.rate);
+        let (now, rate) = (self.now(), self.rate());
         let spent =
             self.clients.is_spent(suspect.client, now, rate) || self.addresses.is_spent(suspect.address, now, rate);
         (if spent { Lane::Suspect } else { Lane::Open }, suspect.flow)
@@ -123,7 +144,7 @@ impl Failures {
 
     /// Spends a failure. Within both budgets the refusal stays what it is; past one it becomes 429, and comes late.
     pub async fn refuse(&self, refusal: OAuthError, suspect: &Suspect) -> OAuthError {
-        let (now, rate) = (self.now(), self.rate);
+        let (now, rate) = (self.now(), self.rate());
         self.figures.failed.one();
         let over_client = !self.clients.spend(suspect.client, now, rate);
         let over_address = !self.addresses.spend(suspect.address, now, rate);
@@ -291,6 +312,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_rate_that_changes_counts_from_the_next_failure_on() {
+        let failures = failures(2, 1);
+        for wanted in [401, 401, 429] {
+            assert_eq!(fail(&failures, "svc", "192.0.2.1").await, wanted);
+        }
+        failures.set_rate(Rate { burst: 10, per_second: 1 });
+        assert_eq!(fail(&failures, "svc", "192.0.2.1").await, 401, "there are more");
+        failures.set_rate(Rate { burst: 2, per_second: 1 });
+        assert_eq!(fail(&failures, "svc", "192.0.2.1").await, 429, "there are fewer");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_client_id_has_so_many_failures_and_gets_them_back() {
         let failures = failures(5, 2);
         for n in 0..5 {
@@ -359,7 +392,7 @@ mod tests {
         for n in 0..50_000_u32 {
             let [a, b, c, d] = n.to_be_bytes();
             let suspect = failures.suspect(&format!("made-up-{n}"), Some(IpAddr::from([10 + a, b, c, d])));
-            let _ = failures.clients.spend(suspect.client, failures.now(), failures.rate);
+            let _ = failures.clients.spend(suspect.client, failures.now(), failures.rate());
         }
         assert_eq!(fail(&failures, "svc", "198.51.100.7").await, 429);
     }

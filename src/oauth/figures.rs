@@ -22,6 +22,7 @@ pub fn write(service: &Service, page: &mut Page) {
     hashing(service, page);
     failures(service, page);
     store(service, page);
+    certificates(service, page);
     let help = "Jumps of the machine's clock against its monotonic one that were noticed.";
     page.one("edi_clock_jumps_total", Kind::Counter, help, service.clock.jumps());
 }
@@ -98,7 +99,7 @@ fn held(service: &Service, page: &mut Page) {
     let (present, absent) = service.clients.held();
     one(page, "edi_client_cache_entries", "Clients held in memory.", present);
     one(page, "edi_client_cache_absent_entries", "Ids remembered as unknown.", absent);
-    let limit = service.settings.client_cache;
+    let limit = service.clients.capacity();
     one(page, "edi_client_cache_limit", "The most clients that are held in memory.", limit);
 }
 
@@ -161,6 +162,17 @@ fn store(service: &Service, page: &mut Page) {
     );
     let stale = flag(service.is_stale());
     page.one("edi_store_stale", Kind::Gauge, "1 while decisions are refused because the store is silent.", stale);
+}
+
+fn certificates(service: &Service, page: &mut Page) {
+    let mut family = page.family(
+        "edi_tls_certificate_expiry_timestamp_seconds",
+        Kind::Gauge,
+        "When the listener's certificate, or another of its chain, ends, in Unix time; absent where edi does not encrypt.",
+    );
+    for (listener, end) in service.certificates_end() {
+        family.sample(&[("listener", listener)], end.secs());
+    }
 }
 
 /// From `earlier` to `later` in seconds; negative when it is the other way around.

@@ -9,6 +9,7 @@
 //! Knows nothing of what waits.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,7 +46,7 @@ pub struct QueueFigures {
 pub struct FairQueue<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
-    limit: usize,
+    limit: AtomicUsize,
     figures: QueueFigures,
 }
 
@@ -124,7 +125,7 @@ impl<T> FairQueue<T> {
     pub fn new(limit: usize) -> Self {
         let state = State { lanes: Default::default(), open_in_a_row: 0, closed: false };
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        Self { state, changed, limit: limit.max(1), figures: QueueFigures::default() }
+        Self { state, changed, limit: limit.max(1).into(), figures: QueueFigures::default() }
     }
 
     /// Waits in a lane. Whatever loses its place to it is dropped.
@@ -133,7 +134,7 @@ impl<T> FairQueue<T> {
     /// [`Full`] when there is no room and nobody has more of it.
     pub fn push(&self, lane: Lane, flow: Flow, item: T) -> Result<(), Full> {
         let mut state = self.state();
-        let placed = !state.closed && state.make_room(lane, flow, self.limit, &self.figures);
+        let placed = !state.closed && state.make_room(lane, flow, self.limit(), &self.figures);
         if !placed {
             self.figures.refused.one();
             return Err(Full);
@@ -178,7 +179,12 @@ impl<T> FairQueue<T> {
 
     /// How many may wait.
     pub fn limit(&self) -> usize {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes how many may wait from now on; whoever waits already keeps its place.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit.max(1), Ordering::Relaxed);
     }
 
     /// What is counted.
@@ -269,6 +275,18 @@ mod tests {
         assert_eq!(queue.push(Lane::Open, 4, "d1"), Err(Full));
         assert_eq!(queue.figures().refused.get(), 5);
         assert_eq!(all(&queue), ["a1", "b1", "c1"]);
+    }
+
+    #[test]
+    fn room_that_changes_takes_nobodys_place() {
+        let queue = FairQueue::new(1);
+        queue.push(Lane::Open, 1, "a").unwrap();
+        assert_eq!(queue.push(Lane::Open, 2, "b"), Err(Full));
+        queue.set_limit(2);
+        queue.push(Lane::Open, 2, "b").unwrap();
+        queue.set_limit(0);
+        assert_eq!(queue.push(Lane::Open, 3, "c"), Err(Full));
+        assert_eq!((all(&queue), queue.limit()), (vec!["a", "b"], 1));
     }
 
     #[test]

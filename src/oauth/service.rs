@@ -183,6 +183,9 @@ pub struct Surroundings {
     pub folder: Option<String>,
 }
 
+/// Tells each listener's name and when its certificate ends.
+pub type CertificateEnds = Box<dyn Fn() -> Vec<(&'static str, Timestamp)> + Send + Sync>;
+
 /// Why the service cannot start on a store.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -261,6 +264,8 @@ pub struct Service {
     pub refusals: Arc<Refusals>,
     /// Where it runs; told once, by whoever started it.
     pub surroundings: OnceLock<Surroundings>,
+    /// When the certificates of listeners that edi encrypts itself end; told how to know, once, by whoever serves.
+    pub certificate_ends: OnceLock<CertificateEnds>,
     /// Jumps of the machine's clock.
     pub clock: ClockWatch,
     /// When this process started.
@@ -321,6 +326,7 @@ impl Service {
             pulse: Pulse::starting(tokio::time::Instant::now()),
             refusals: Arc::new(Refusals::new(&ambient)),
             surroundings: OnceLock::new(),
+            certificate_ends: OnceLock::new(),
             clock: ClockWatch::default(),
             started_at: ambient.now(),
             settings,
@@ -367,6 +373,12 @@ impl Service {
         self.settings.lifetimes.max.store(max, Ordering::Relaxed);
         self.settings.lifetimes.ttl.store(ttl, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// When the certificates of the listeners end; nothing where edi does not encrypt.
+    #[must_use]
+    pub fn certificates_end(&self) -> Vec<(&'static str, Timestamp)> {
+        self.certificate_ends.get().map(|tell| tell()).unwrap_or_default()
     }
 
     /// Waits until everything in memory has passed a commit, so that its 200 means that it had its effect.

@@ -133,6 +133,22 @@ impl<T: Send + Sync + 'static> Cache<T> {
         (table.present.len(), table.absent.len())
     }
 
+    /// The most entries that are held.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.shared.table().present.capacity()
+    }
+
+    /// Changes the most entries that are held, and a quarter of it for absences.
+    pub fn set_capacity(&self, capacity: usize) {
+        // The same again would only hold readers up.
+        if capacity != self.capacity() {
+            let mut table = self.shared.table_mut();
+            table.present.set_capacity(capacity);
+            table.absent.set_capacity(capacity.max(1).div_ceil(ABSENCES));
+        }
+    }
+
     /// When the store was last heard of. A healthy one is heard of twice a second.
     #[must_use]
     pub fn last_heard(&self) -> Instant {

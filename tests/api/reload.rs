@@ -3,6 +3,7 @@
 use edi::config::Sources;
 use serde_json::{Value, json};
 
+use crate::metrics::scrape;
 use crate::support::edi::{Registered, Setup, TestEdi};
 
 /// An edi that follows a file.
@@ -58,6 +59,57 @@ async fn lifetimes_and_limits_change_at_once_and_the_rest_is_named() {
         (0, 1),
         "what waits is named again"
     );
+}
+
+#[tokio::test]
+async fn limits_on_floods_change_at_once_and_those_of_listeners_and_threads_are_named() {
+    let setup = Setup::new();
+    let edi = following(&setup, "").await;
+    let client = edi.register("svc", &["r"]).await;
+    let wrong = Registered { secret: "wrong".into(), ..client.clone() };
+    edi.request_token(&wrong, &[]).await.assert(401);
+    say(
+        &setup,
+        "[limits]\nfailures_burst = 1\nfailures_per_second = 1\nclient_cache = 123\nhashing_queue = 45\nrequest_timeout = \"1s\"\n\
+         max_connections = 99\nkeep_alive = \"9s\"\ndrain = \"9s\"\nhashing_threads = 2\n",
+    );
+    let report = reload(&edi).await;
+    let keys = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|it| it["key"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(
+        keys(&report["applied"]),
+        [
+            "limits.client_cache",
+            "limits.failures_burst",
+            "limits.failures_per_second",
+            "limits.hashing_queue",
+            "limits.request_timeout"
+        ]
+    );
+    assert_eq!(
+        keys(&report["needs_restart"]),
+        ["limits.drain", "limits.hashing_threads", "limits.keep_alive", "limits.max_connections"]
+    );
+    // Made of nothing but failures that come faster than one a second: of so many the budget of one has to run out.
+    let mut refused = 0;
+    for _ in 0..20 {
+        refused += u32::from(edi.request_token(&wrong, &[]).await.status == 429);
+    }
+    assert!(refused > 0, "the new budget counts");
+    edi.request_token(&client, &[]).await.assert(200);
+    let page = scrape(&edi).await;
+    assert!((page.value("edi_client_cache_limit") - 123.0).abs() < 0.1);
+    assert!((page.value("edi_hashing_queue_limit") - 45.0).abs() < 0.1);
+    // A head that is complete and a body that is not: cut off after the second that is now the limit.
+    let started = std::time::Instant::now();
+    let mut stalled = tokio::net::TcpStream::connect(edi.public).await.unwrap();
+    let head = "POST /oauth2/token HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+                Content-Length: 9\r\n\r\nx";
+    tokio::io::AsyncWriteExt::write_all(&mut stalled, head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = tokio::io::AsyncReadExt::read_to_end(&mut stalled, &mut answer).await;
+    assert!(started.elapsed().as_secs() < 10, "not the 15 s that a body has otherwise: {:?}", started.elapsed());
 }
 
 #[tokio::test]

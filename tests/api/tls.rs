@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edi::ambient::{Clock as _, SystemClock};
+use edi::model::time::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::ClientConfig;
 use rustls::crypto::ring;
@@ -31,11 +33,30 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
 }
 
 fn signed_by(authority: &CertifiedIssuer<'static, KeyPair>, purpose: ExtendedKeyUsagePurpose) -> Pem {
+    signed(authority, purpose, &["localhost", "127.0.0.1"], 365)
+}
+
+/// One for these names that is good for so many days from now, or was until so many days ago.
+fn signed(
+    authority: &CertifiedIssuer<'static, KeyPair>,
+    purpose: ExtendedKeyUsagePurpose,
+    names: &[&str],
+    days: i64,
+) -> Pem {
     let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
+    let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
     params.extended_key_usages = vec![purpose];
+    let end = end_of(days).rfc3339();
+    let part = |at: std::ops::Range<usize>| end[at].parse::<u8>().unwrap();
+    params.not_after = rcgen::date_time_ymd(end[..4].parse().unwrap(), part(5..7), part(8..10));
     let certificate = params.signed_by(&key, authority).unwrap();
     Pem { certificate: certificate.pem(), key: key.serialize_pem() }
+}
+
+/// The midnight that comes next, and so many days.
+fn end_of(days: i64) -> Timestamp {
+    let end = Timestamp::from_secs(SystemClock.now().secs() + (days + 1) * 86_400).rfc3339();
+    Timestamp::parse_rfc3339(&format!("{}T00:00:00Z", &end[..10])).unwrap()
 }
 
 fn server(authority: &CertifiedIssuer<'static, KeyPair>) -> Pem {
@@ -82,6 +103,11 @@ async fn connect(at: SocketAddr, authority: &str, identity: Option<&Pem>) -> std
 
 /// The status of a request on a connection that stays open.
 async fn get(stream: &mut TlsStream<TcpStream>, path: &str) -> std::io::Result<u16> {
+    fetch(stream, path).await.map(|(status, _)| status)
+}
+
+/// The same with the body.
+async fn fetch(stream: &mut TlsStream<TcpStream>, path: &str) -> std::io::Result<(u16, String)> {
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await?;
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
@@ -97,7 +123,7 @@ async fn get(stream: &mut TlsStream<TcpStream>, path: &str) -> std::io::Result<u
             line.to_ascii_lowercase().strip_prefix("content-length: ").map(|n| n.parse::<usize>().unwrap())
         });
         if body.len() >= length.unwrap_or(0) {
-            return Ok(head[9..12].parse().unwrap());
+            return Ok((head[9..12].parse().unwrap(), body.to_owned()));
         }
     }
 }
@@ -197,6 +223,64 @@ async fn files_that_cannot_be_used_stop_the_start_with_the_reason() {
     assert!(failure.message.contains("tls.crt"), "{}", failure.message);
 }
 
+#[tokio::test]
+async fn a_certificate_near_its_end_is_told_of_in_status_metrics_and_by_the_doctor() {
+    let authority = authority();
+    let setup = encrypted(Setup::new());
+    put(&setup, &signed(&authority, ExtendedKeyUsagePurpose::ServerAuth, &["localhost", "127.0.0.1"], 5));
+    for (name, authority) in [("ca.pem", &authority), ("other.pem", &self::authority())] {
+        std::fs::write(setup.path(name), authority.pem()).unwrap();
+    }
+    let port = crate::ports::free_address().port();
+    let issuer = format!("https://localhost:{port}");
+    let setup = setup.set("listen.public", &format!("127.0.0.1:{port}")).set("issuer", &issuer);
+    let edi = setup.start().await;
+    edi.clock.set(SystemClock.now());
+    let mut stream = connect(edi.admin, &authority.pem(), None).await.unwrap();
+    let (_, page) = fetch(&mut stream, "/metrics").await.unwrap();
+    for listener in ["public", "admin"] {
+        let series = format!("edi_tls_certificate_expiry_timestamp_seconds{{listener=\"{listener}\"}} ");
+        let line = page.lines().find_map(|line| line.strip_prefix(&series)).unwrap_or_else(|| panic!("{page}"));
+        assert_eq!(line.parse::<i64>().unwrap(), end_of(5).secs());
+    }
+    let [ca, other] = ["ca.pem", "other.pem"].map(|name| exists(&setup.path(name)));
+    let credentials = exists(&setup.path("keys/operator.json"));
+    let program = |ca: &str| Program::new().env("SSL_CERT_FILE", ca).env("EDI_CREDENTIALS", &credentials);
+    let status = run(program(&ca), "status --json").await.json();
+    let attention = status["attention"].to_string();
+    assert!(attention.contains("the certificate of the listeners ends at"), "{attention}");
+    let doctor = async |ca: &str| run(program(ca), &format!("doctor --json --issuer {issuer}")).await;
+    let found = |run: &crate::support::program::Run, check: &str| -> (String, String) {
+        let all = run.json()["findings"].as_array().unwrap().clone();
+        let it = all.iter().rev().find(|it| it["check"] == check).unwrap_or_else(|| panic!("{run:?}"));
+        (it["outcome"].as_str().unwrap().to_owned(), it["found"].as_str().unwrap().to_owned())
+    };
+    let seen = doctor(&ca).await;
+    assert_eq!(found(&seen, "TLS"), ("ok".into(), "TLS 1.3".into()), "{seen:?}");
+    let (outcome, told) = found(&seen, "certificate");
+    assert!(outcome == "warning" && told.contains("5 days left"), "{told}");
+    let seen = doctor(&other).await;
+    assert!(found(&seen, "certificate").1.contains("does not trust its chain (1 sent)"), "{seen:?}");
+    assert_eq!(seen.code, 1);
+    for (names, days, says) in [
+        (&["other.example"][..], 90, "it does not name localhost"),
+        (&["localhost"][..], -3, "it ended at"),
+        (&["localhost"][..], 90, "names localhost, trusted here, 90 days left"),
+    ] {
+        put(&setup, &signed(&authority, ExtendedKeyUsagePurpose::ServerAuth, names, days));
+        let until = tokio::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let seen = doctor(&ca).await;
+            if found(&seen, "certificate").1.contains(says) {
+                assert_eq!(seen.code == 0, days > 0 && names == ["localhost"], "{seen:?}");
+                break;
+            }
+            assert!(tokio::time::Instant::now() < until, "{says}: {seen:?}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
 fn exists(path: &Path) -> String {
     assert!(path.exists());
     path.display().to_string()
@@ -216,7 +300,7 @@ async fn the_command_line_speaks_tls_and_shows_its_certificate() {
         .set("listen.public", &format!("127.0.0.1:{port}"))
         .set("issuer", &format!("https://localhost:{port}"));
     let edi = setup.start().await;
-    edi.clock.set(edi::ambient::Clock::now(&edi::ambient::SystemClock));
+    edi.clock.set(SystemClock.now());
     let credentials = setup.path("keys/operator.json").display().to_string();
     let admin = edi.operator["admin"].as_str().unwrap();
     assert!(admin.starts_with("https://127.0.0.1:"), "{admin}");

@@ -1,18 +1,18 @@
 //! `edi doctor`: an issuer as a proxy and a client see it, from where this runs. Any issuer, not edi alone.
 //!
-//! [`fetch`] gets, [`metadata`] and [`jwks`] judge documents, [`finding`] is what they find. Knows nothing of edi's own
+//! [`fetch`] gets, [`metadata`] and [`jwks`] judge documents, [`tls`] the way to them, [`finding`] is what they find. Knows nothing of edi's own
 //! API.
 
 mod fetch;
 mod finding;
 mod jwks;
 mod metadata;
+mod tls;
 
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
-use url::Url;
 
 use self::fetch::Fetched;
 use self::finding::{Findings, Outcome};
@@ -83,7 +83,8 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let now = SystemClock.now();
     let reached: Vec<&Fetched> = [&oauth, &oidc].into_iter().filter_map(|it| it.as_ref().ok()).collect();
     clock(&reached, now, &mut all);
-    manner(&args.issuer, &reached, &mut all);
+    manner(&reached, &mut all);
+    tls::judge(&args.issuer, !reached.is_empty(), now, &mut all).await;
     report(&args.issuer, &all, output)
 }
 
@@ -223,7 +224,7 @@ fn http_date(text: &str) -> Option<Timestamp> {
 }
 
 /// What is no fault, and good to know.
-fn manner(issuer: &Issuer, reached: &[&Fetched], all: &mut Findings) {
+fn manner(reached: &[&Fetched], all: &mut Findings) {
     let Some(slowest) = reached.iter().map(|came| came.took).max() else { return };
     let millis = slowest.as_millis();
     if slowest > SLOW {
@@ -237,11 +238,6 @@ fn manner(issuer: &Issuer, reached: &[&Fetched], all: &mut Findings) {
         all.skip("CORS", "not open: programs in browsers cannot read the metadata, all others can");
     } else {
         all.ok("CORS", format!("open to {origin}"));
-    }
-    match Url::parse(issuer.as_str()).map(|url| url.scheme().to_owned()).as_deref() {
-        // What does not hold was told above, by whoever could not be reached.
-        Ok("https") => all.ok("TLS", "the chain, the name and the dates hold for this machine's authorities"),
-        _ => all.skip("TLS", "the issuer is plain HTTP"),
     }
 }
 

@@ -56,6 +56,18 @@ impl<V> Shelf<V> {
         }
     }
 
+    /// Changes how much there is room for; what has none any more is forgotten at once.
+    pub(super) fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity.max(1);
+        while self.slots.len() > self.capacity {
+            self.forget_one();
+        }
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -109,6 +121,20 @@ mod tests {
         }
         shelf.put(&key(3), 3);
         assert_eq!((shelf.slots.len(), shelf.peek(&key(3))), (3, Some(&3)));
+    }
+
+    #[test]
+    fn a_smaller_capacity_forgets_what_was_not_used() {
+        let mut shelf = Shelf::new(10);
+        for i in 0..10 {
+            shelf.put(&key(i), i);
+        }
+        shelf.get(&key(3));
+        shelf.set_capacity(2);
+        assert_eq!((shelf.len(), shelf.hand.len(), shelf.peek(&key(3))), (2, 2, Some(&3)));
+        shelf.set_capacity(3);
+        shelf.put(&key(11), 11);
+        assert_eq!(shelf.len(), 3);
     }
 
     #[test]

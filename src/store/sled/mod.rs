@@ -44,15 +44,14 @@ use super::{
 };
 use crate::ambient::Clock;
 
-/// How long a caller waits for its commit before the outcome counts as unknown, and for what it reads.
+/// How long a caller waits for its commit before the outcome counts as unknown, and for what it reads: for the disk, or for
+/// a database that is being opened again.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a write may take before the disk counts as stuck: others are refused at once then, with nothing changed,
 /// where waiting behind it would leave them not knowing.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// How often a stop looks whether the disk it waits for is stuck.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How long a reader waits for a database that is being opened again.
-const READERS_PATIENCE: Duration = Duration::from_secs(3);
 /// How many commits may wait for the committer.
 const QUEUE: usize = 1024;
 
@@ -210,7 +209,7 @@ impl SledStore {
         read: impl FnOnce(&View, &dyn Clock) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         // An opening after a fault is over in a moment; whoever reads in it need not hear of it.
-        let until = Instant::now() + READERS_PATIENCE;
+        let until = Instant::now() + PATIENCE;
         while !matches!(self.shared.health(), Health::Down(_))
             && self.shared.is_opening.load(Ordering::SeqCst)
             && Instant::now() < until

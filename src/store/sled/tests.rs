@@ -377,12 +377,14 @@ async fn a_stop_does_not_wait_for_a_stuck_disk_forever_and_what_was_answered_is_
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(at(folder.path()).unwrap());
     store.commit(writes([put("a/1", b"1")])).await.unwrap();
+    let is_writing = || store.shared.writing_since.lock().unwrap().is_some();
+    until("at rest", || !is_writing()).await;
     store.shared.stick_syncs.store(true, Ordering::SeqCst);
     let waiting = tokio::spawn({
         let store = Arc::clone(&store);
         async move { store.commit(writes([put("a/2", b"2")])).await }
     });
-    until("written to", || store.shared.writing_since.lock().unwrap().is_some()).await;
+    until("written to", is_writing).await;
     tokio::time::timeout(Duration::from_mins(1), store.close()).await.unwrap();
     assert!(matches!(store.health(), Health::ReadOnly(_)));
     store.shared.stick_syncs.store(false, Ordering::SeqCst);
