@@ -10,7 +10,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 
 /// The name in the certificate.
 pub(crate) const NAME: &str = "localhost";
@@ -59,11 +59,15 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
 pub(crate) fn server(folder: &Path) -> Result<ServerConfig> {
     let chain = vec![CertificateDer::from_pem_slice(&std::fs::read(folder.join("tls.crt"))?)?];
     let key = PrivateKeyDer::from_pem_slice(&std::fs::read(folder.join("tls.key"))?)?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut provider = ring::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.ignore_client_order = true;
+    config.send_tls13_tickets = 1;
     config.ticketer = ring::Ticketer::new()?;
     Ok(config)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::{HttpService, KeepAlive, Protocol};
-use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, boxed, fn_service, map_config};
 use actix_web::dev::{AppConfig, Extensions, Server};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::ServiceConfig;
@@ -90,12 +90,20 @@ pub struct BindError {
     pub source: io::Error,
 }
 
+/// How many connections may wait until a worker takes them; the system may allow fewer. The standard library asks for
+/// 128, and in a burst of more the rest would be tried again after a second.
+const BACKLOG: i32 = 4096;
+
 /// Binds an address; port 0 takes a free one.
 ///
 /// # Errors
 /// [`BindError`], when the address is taken, not this machine's, or needs rights that are lacking.
 pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).map_err(|source| {
+    let listening = TcpListener::bind(address).and_then(|socket| {
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(socket)
+    });
+    listening.map_err(|source| {
         let advice = match source.kind() {
             io::ErrorKind::AddrInUse => {
                 "something else listens there already; stop it or choose another port".to_owned()
@@ -201,7 +209,7 @@ fn listener(
         let (terms, tls) = (Arc::clone(&terms), tls.clone());
         let patience = settings.head_timeout;
         let crowd = Crowd::new(comfortable);
-        fn_service(move |io: TcpStream| {
+        let connections = fn_service(move |io: TcpStream| {
             let peer = io.peer_addr().ok();
             // Answers are written whole: waiting for more to send only delays them.
             let _ = io.set_nodelay(true);
@@ -219,8 +227,28 @@ fn listener(
                 };
                 Ok((Connection::new(io, address, terms, place), Protocol::Http1, peer))
             }
-        })
-        .and_then(http)
+        });
+        // A connection's future is some kilobytes, and what spawns it moves it about ten times.
+        boxed::factory(connections.and_then(http))
     })?;
     Ok(builder.run())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream as Client;
+
+    use super::*;
+
+    #[test]
+    fn a_burst_of_connections_waits_instead_of_being_turned_away() {
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+        let allowed = allowed.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(128);
+        let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        // Nobody accepts. One more than may wait would be tried again after a second.
+        let waiting: Vec<_> =
+            (0..400.min(allowed)).map(|_| Client::connect_timeout(&address, Duration::from_millis(900))).collect();
+        assert!(waiting.iter().all(Result::is_ok));
+    }
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use edi::ambient::{Clock as _, SystemClock};
 use edi::model::time::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
-use rustls::ClientConfig;
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{CipherSuite, ClientConfig, SupportedCipherSuite};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -82,9 +82,18 @@ fn encrypted(setup: Setup) -> Setup {
 }
 
 async fn connect(at: SocketAddr, authority: &str, identity: Option<&Pem>) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_with(at, authority, identity, ring::default_provider()).await
+}
+
+async fn connect_with(
+    at: SocketAddr,
+    authority: &str,
+    identity: Option<&Pem>,
+    provider: CryptoProvider,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
@@ -156,6 +165,25 @@ async fn a_certificate_that_changes_is_taken_in_and_no_connection_is_dropped() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(get(&mut old, "/.well-known/jwks.json").await.unwrap(), 200, "the connection there was goes on");
+}
+
+#[tokio::test]
+async fn handshakes_hash_with_sha_256_unless_a_caller_offers_no_such_suite() {
+    let authority = authority();
+    let setup = encrypted(Setup::new());
+    put(&setup, &server(&authority));
+    let edi = setup.start().await;
+    // The caller's own order has AES-256 and SHA-384 first.
+    let authority = authority.pem();
+    let offering = async |suites: Vec<SupportedCipherSuite>| {
+        let provider = CryptoProvider { cipher_suites: suites, ..ring::default_provider() };
+        let stream = connect_with(edi.public, &authority, None, provider).await.unwrap();
+        stream.get_ref().1.negotiated_cipher_suite().unwrap().suite()
+    };
+    let all = ring::DEFAULT_CIPHER_SUITES.to_vec();
+    assert_eq!(all[0].suite(), CipherSuite::TLS13_AES_256_GCM_SHA384);
+    assert_eq!(offering(all.clone()).await, CipherSuite::TLS13_AES_128_GCM_SHA256);
+    assert_eq!(offering(vec![all[0]]).await, CipherSuite::TLS13_AES_256_GCM_SHA384);
 }
 
 #[tokio::test]
