@@ -30,10 +30,12 @@ use crate::oauth::failures::Rate;
 use crate::oauth::pulse::BEAT;
 use crate::oauth::service::{Lifetimes, Service, Settings, Surroundings};
 use crate::oauth::{clock_watch, ends, expiring, last_used, refusal_trail, rotation};
+use crate::store::collections::revocations::{self, RevocationIndex};
 use crate::store::measured::Measured;
 use crate::store::memory::MemoryStore;
+use crate::store::mirror::Fold;
 use crate::store::sealer;
-use crate::store::sled::SledStore;
+use crate::store::sled::{Options, SledStore};
 use crate::store::{CommitError, Store};
 use crate::telemetry;
 
@@ -343,8 +345,15 @@ async fn open_store(config: &Config, ambient: &Ambient) -> Result<Arc<dyn Store>
     match config.store.engine {
         Engine::Memory => Ok(Arc::new(MemoryStore::new(clock))),
         Engine::Sled => {
-            let (path, reserve) = (config.store.path.clone(), config.store.reserve);
-            let opened = tokio::task::spawn_blocking(move || SledStore::open_with_reserve(&path, clock, reserve)).await;
+            let path = config.store.path.clone();
+            // There may be a million; all other mirrors are small.
+            let index: Box<dyn Fold> = Box::new(RevocationIndex::default());
+            let options = Options {
+                reserve: config.store.reserve,
+                cache: config.store.cache,
+                early: vec![(revocations::PREFIX.into(), index)],
+            };
+            let opened = tokio::task::spawn_blocking(move || SledStore::open_with(&path, clock, options)).await;
             let opened = opened.map_err(anyhow::Error::from)?;
             let store = opened.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
             Ok(Arc::new(store))

@@ -136,6 +136,8 @@ pub struct Store {
     pub path: PathBuf,
     /// Bytes of the disk kept for what takes rights away when it is full.
     pub reserve: u64,
+    /// Bytes of memory for what was read from the disk.
+    pub cache: u64,
 }
 
 /// A store engine.

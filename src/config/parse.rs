@@ -215,7 +215,9 @@ impl Judge<'_> {
         let engine = self.choose("store.engine", &raw.engine, [("sled", Engine::Sled), ("memory", Engine::Memory)]);
         let path = self.path("store.path", &raw.path);
         let reserve = self.number("store.reserve_mib", raw.reserve_mib, 0..=1024);
-        Some(Store { engine: engine?, path: path?, reserve: reserve? as u64 * 1024 * 1024 })
+        let cache = self.number("store.cache_mib", raw.cache_mib, 32..=64 * 1024);
+        let bytes = |mib: usize| mib as u64 * 1024 * 1024;
+        Some(Store { engine: engine?, path: path?, reserve: bytes(reserve?), cache: bytes(cache?) })
     }
 
     fn tokens(&mut self, raw: &RawTokens) -> Option<Tokens> {

@@ -57,6 +57,7 @@ section! {
         engine: String = "sled".into(),
         path: String = "data".into(),
         reserve_mib: u64 = 16,
+        cache_mib: u64 = 32,
     }
 }
 

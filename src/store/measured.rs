@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 
+use super::mirror::Early;
 use super::{Changes, Commit, CommitError, Figures, Health, Key, Page, Read, Revision, Store, StoreError};
 use crate::metrics::{Counter, Histogram};
 
@@ -97,6 +98,10 @@ impl Store for Measured {
 
     async fn figures(&self) -> Result<Figures, StoreError> {
         self.noted(self.store.figures().await)
+    }
+
+    fn take_early(&self, prefix: &str) -> Option<Early> {
+        self.store.take_early(prefix)
     }
 
     fn health(&self) -> Health {

@@ -5,6 +5,7 @@
 //! builds a new state aside and swaps; until then it keeps the old one and is no longer heard of, so that whoever
 //! reads it can judge how stale it is. Knows nothing of what the values mean.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -22,7 +23,7 @@ const PAGE: usize = 4000;
 const CATCH_UP: Duration = Duration::from_secs(10);
 
 /// A state that is made of the entries of one prefix.
-pub trait Fold: Send + Sync + 'static {
+pub trait Fold: Any + Send + Sync {
     /// An entry is there now: a new one or a changed one. Expiry is for the state to judge.
     ///
     /// # Errors
@@ -32,6 +33,14 @@ pub trait Fold: Send + Sync + 'static {
 
     /// An entry is gone. It may be one that was never put.
     fn delete(&mut self, key: &Key);
+}
+
+/// A state that an engine has folded while it opened, when it reads everything anyway, or can read it fastest.
+pub struct Early {
+    /// The state.
+    pub state: Box<dyn Fold>,
+    /// What it includes.
+    pub at: Revision,
 }
 
 /// A state that follows the store. Dropping it stops following.
@@ -56,7 +65,10 @@ impl<F: Fold> Mirror<F> {
         prefix: &str,
         make: impl Fn() -> F + Send + Sync + 'static,
     ) -> Result<Arc<Self>, StoreError> {
-        let Loaded { state, revision, watch } = load(&*store, prefix, &make).await?;
+        let Loaded { state, revision, watch } = match early(&*store, prefix).await? {
+            Some(early) => early,
+            None => load(&*store, prefix, &make).await?,
+        };
         let shared = Arc::new(Shared { state: RwLock::new(state), progress: Progress::at(revision) });
         let follower = tokio::spawn(follow_for_good(store, prefix.to_owned(), make, Arc::clone(&shared), watch));
         Ok(Arc::new(Self { shared, follower }))
@@ -99,6 +111,15 @@ struct Loaded<F> {
     state: F,
     revision: Revision,
     watch: Box<dyn Changes>,
+}
+
+/// What the engine has folded already, and the watch that continues from there.
+async fn early<F: Fold>(store: &dyn Store, prefix: &str) -> Result<Option<Loaded<F>>, StoreError> {
+    let Some(Early { state, at }) = store.take_early(prefix) else { return Ok(None) };
+    let state: Box<dyn Any> = state;
+    let Ok(state) = state.downcast::<F>() else { return Ok(None) };
+    // A watch that is lost already makes the follower load it the other way.
+    Ok(Some(Loaded { state: *state, revision: at, watch: store.watch(prefix, at).await? }))
 }
 
 /// Builds a state that includes everything up to some revision, and the watch that continues from there.

@@ -37,6 +37,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
+use self::mirror::Early;
 use crate::model::time::Timestamp;
 
 /// The most conditions, and the most writes, of one commit.
@@ -337,6 +338,11 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes at most `limit` expired values (and at most [`MAX_COMMIT_ENTRIES`]), in one commit that watchers see;
     /// says how many. Zero: nothing is due.
     async fn sweep(&self, limit: usize) -> Result<usize, CommitError>;
+
+    /// The state of this prefix that was folded while the engine opened, once, if it was asked for then.
+    fn take_early(&self, _prefix: &str) -> Option<Early> {
+        None
+    }
 
     /// How the engine is doing, without asking it.
     fn health(&self) -> Health;

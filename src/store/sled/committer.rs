@@ -13,7 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::changelog::Pace;
 use super::super::{Change, Commit, CommitError, Health, Key, Revision, Write};
+use super::closed;
 use super::engine::Engine;
+use super::reading::Readers;
 use super::reserve::{self, Reserve};
 use super::{Shared, full, open};
 
@@ -94,6 +96,8 @@ impl Committer {
     }
 
     fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        // Whether the database can be trusted to the last.
+        let mut sound = true;
         let closing = loop {
             let Some(first) = self.next(&mut queue) else { break None };
             let (batch, close) = gather(first, &mut queue);
@@ -104,17 +108,27 @@ impl Committer {
             };
             self.shared.written();
             if close.is_some() {
+                sound = failed.is_none();
                 break close;
             }
             if let Some(why) = failed {
                 tracing::error!(folder = %self.folder.display(), reason = %why, "the store failed; opening it again");
                 match self.mend(why, &mut queue) {
                     Reopened::Yes => {}
-                    Reopened::Closed(answer) => break answer,
+                    Reopened::Closed(answer) => {
+                        sound = false;
+                        break answer;
+                    }
                 }
             }
         };
-        self.go_down("it is closed");
+        sound &= self.engine.is_some() && self.shared.health() == Health::Writable;
+        let whole = self.go_down("it is closed");
+        if sound && whole {
+            self.shared.writing();
+            self.leave_mark();
+            self.shared.written();
+        }
         queue.close();
         while let Ok(job) = queue.try_recv() {
             refuse(job, "it is closed", false);
@@ -240,10 +254,22 @@ impl Committer {
         }
     }
 
-    fn go_down(&mut self, why: &str) {
+    /// Spares the next opening the reading of every record. Nothing depends on it.
+    fn leave_mark(&self) {
+        match closed::mark(&self.folder) {
+            Ok(true) => {}
+            Ok(false) => tracing::info!("the store is large: the next start reads all of it"),
+            Err(error) => {
+                tracing::warn!(%error, "the store could not be marked as closed: the next start reads all of it");
+            }
+        }
+    }
+
+    /// Says whether the engine went without trouble.
+    fn go_down(&mut self, why: &str) -> bool {
         self.shared.set_health(Health::Down(why.into()));
         self.shared.log.set_pace(Pace::Silent);
-        self.close_engine();
+        self.close_engine()
     }
 
     /// Brings the engine back after a fault. Reads go on from what is there until something can be written again: only
@@ -308,7 +334,7 @@ impl Committer {
         }
         self.shared.is_opening.store(true, Ordering::SeqCst);
         self.close_engine();
-        let opened = open::open(&self.folder, self.acknowledged);
+        let opened = open::open(&self.folder, self.shared.cache, self.acknowledged, &Readers::default());
         if let Ok(engine) = &opened {
             self.acknowledged = engine.revision();
             self.shared.set_view(Some(engine.view()));
@@ -324,11 +350,11 @@ impl Committer {
         self.shared.log.lose(self.acknowledged);
     }
 
-    fn close_engine(&mut self) {
+    fn close_engine(&mut self) -> bool {
         self.shared.set_view(None);
         // sled writes what it still holds when its last handle goes, and it may panic on the way.
         let engine = self.engine.take();
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(engine)));
+        catch_unwind(AssertUnwindSafe(|| drop(engine))).is_ok()
     }
 }
 

@@ -85,13 +85,15 @@ pub(super) fn parts<'a>(key: &str, stored: &'a [u8]) -> Result<(Revision, Option
     Ok((Revision(u64::from_be_bytes(*revision)), expires_at, value))
 }
 
-fn seal(key: &str, out: &mut [u8]) {
+/// Writes the checksum of the rest into the first four bytes.
+pub(super) fn seal(key: &str, out: &mut [u8]) {
     if let Some((frame, body)) = out.split_first_chunk_mut::<4>() {
         *frame = checksum(key, body).to_be_bytes();
     }
 }
 
-fn unseal<'a>(key: &str, stored: &'a [u8]) -> Result<&'a [u8], String> {
+/// What [`seal`] covered, if it still is that.
+pub(super) fn unseal<'a>(key: &str, stored: &'a [u8]) -> Result<&'a [u8], String> {
     match stored.split_first_chunk::<4>() {
         Some((frame, body)) if u32::from_be_bytes(*frame) == checksum(key, body) => Ok(body),
         _ => Err(format!("the entry at {key} fails its checksum")),

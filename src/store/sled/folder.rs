@@ -14,6 +14,9 @@ pub(super) const NEW_DATA: &str = "data.new";
 pub(super) const ACKNOWLEDGED: &str = "acknowledged";
 /// The same of a store that is being restored; it becomes [`ACKNOWLEDGED`] once the database has its name.
 pub(super) const NEW_ACKNOWLEDGED: &str = "acknowledged.new";
+/// What the database's files held when it was closed.
+pub(super) const CLOSED: &str = "closed";
+pub(super) const NEW_CLOSED: &str = "closed.new";
 /// Room kept for a full disk.
 pub(super) const RESERVE: &str = "reserve";
 pub(super) const NEW_RESERVE: &str = "reserve.new";
@@ -54,7 +57,7 @@ fn refuse_foreign(folder: &Path) -> Result<(), OpenError> {
         let item = item.map_err(io)?;
         match item.file_name().to_str() {
             Some(DATA | NEW_DATA | ACKNOWLEDGED | NEW_ACKNOWLEDGED | LOCK) => return Ok(()),
-            Some(HARMLESS | RESERVE | NEW_RESERVE | PROBE) => {}
+            Some(HARMLESS | RESERVE | NEW_RESERVE | PROBE | CLOSED | NEW_CLOSED) => {}
             _ => foreign = Some(item.path()),
         }
     }

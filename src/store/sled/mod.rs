@@ -4,22 +4,25 @@
 //! commits as a batch, applies each as one atomic sled batch together with the book-keeping, flushes, syncs sled's
 //! file through a handle of its own, records the acknowledged revision in a sidecar file, and only then publishes and
 //! answers. What a commit costs is shared by all that wait. On opening, the book-keeping is compared with what is
-//! there, and a store that lost anything is refused.
+//! there, unless the files are as a clean end left them; a store that lost anything is refused.
 //!
 //! ```text
 //! <folder>/lock          held while a process uses the store
 //! <folder>/acknowledged  the last revision that was answered
 //! <folder>/data/         sled's files
+//! <folder>/closed        what they held at a clean end
 //! <folder>/reserve       room for what takes rights away when the disk is full
 //! ```
 //! No sled type leaves this module.
 
 mod acknowledged;
+mod closed;
 mod committer;
 mod engine;
 mod entry;
 mod folder;
 mod open;
+mod reading;
 mod reserve;
 mod restore;
 
@@ -35,10 +38,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::committer::{Committer, Job};
 use self::engine::View;
 pub use self::open::OpenError;
+use self::reading::Readers;
 use self::reserve::Reserve;
 pub use self::restore::RestoreError;
 use super::backup::{BackupError, Entry};
 use super::changelog::ChangeLog;
+use super::mirror::{self, Fold};
 use super::{
     Changes, Commit, CommitError, Figures, Health, Key, MAX_COMMIT_ENTRIES, Page, Read, Revision, Store, StoreError,
 };
@@ -61,11 +66,37 @@ pub struct SledStore {
     folder: PathBuf,
     shared: Arc<Shared>,
     jobs: mpsc::Sender<Job>,
+    early: Mutex<Early>,
+}
+
+/// What was folded while opening.
+struct Early {
+    at: Revision,
+    states: Vec<(String, Box<dyn Fold>)>,
+}
+
+/// How a store is opened.
+pub struct Options {
+    /// Bytes of the disk kept for [`Store::commit_urgent`]; fewer on a small disk.
+    pub reserve: u64,
+    /// Bytes of memory for pages read from the disk. The engine counts them as they lie on the disk, and late: it may hold
+    /// twice that.
+    pub cache: u64,
+    /// States to fold while opening, each with its prefix; [`Store::take_early`] gives them to the mirrors.
+    pub early: Vec<(String, Box<dyn Fold>)>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { reserve: 0, cache: open::CACHE, early: Vec::new() }
+    }
 }
 
 /// What the committer thread shares with the readers.
 struct Shared {
     clock: Arc<dyn Clock>,
+    /// Bytes for the engine's cache.
+    cache: u64,
     /// `None` while the engine is down. The committer writes under the same lock, which makes a page a snapshot.
     view: RwLock<Option<View>>,
     health: Mutex<Health>,
@@ -140,29 +171,33 @@ impl Shared {
 }
 
 impl SledStore {
-    /// Opens the store in `path`, or makes one if the folder is missing or empty. Takes some five seconds per million
-    /// entries, blocking: everything is read and compared with the book-keeping. Expiry is judged by `clock`.
+    /// Opens the store in `path`, or makes one if the folder is missing or empty; blocking. Everything is read and
+    /// compared with the book-keeping, unless the files are to the bit as this store's last process closed them. Expiry is
+    /// judged by `clock`.
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong and what to do about it. Nothing is ever reset or repaired silently.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        Self::open_with_reserve(path, clock, 0)
+        Self::open_with(path, clock, Options::default())
     }
 
-    /// The same with so many bytes of the disk kept for [`Store::commit_urgent`]; fewer on a small disk. A store whose
-    /// disk is full opens too, and is [`Health::Full`].
+    /// The same with options. A store whose disk is full opens too, and is [`Health::Full`].
     ///
     /// # Errors
     /// As [`SledStore::open`].
-    pub fn open_with_reserve(path: &Path, clock: Arc<dyn Clock>, bytes: u64) -> Result<Self, OpenError> {
+    pub fn open_with(path: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
+        let Options { reserve, cache, early } = options;
         let lock = folder::claim(path)?;
-        let reserve = Reserve::new(path, bytes);
-        let engine = match open::open(path, Revision::default()) {
+        let reserve = Reserve::new(path, reserve);
+        let readers = Readers::new(early, clock.now());
+        let engine = match open::open(path, cache, Revision::default(), &readers) {
             Err(error) if error.is_full() && reserve.release().unwrap_or(false) => {
-                open::open(path, Revision::default())?
+                // What was folded before is folded again: an entry that is there already changes nothing.
+                open::open(path, cache, Revision::default(), &readers)?
             }
             opened => opened?,
         };
+        let early = Early { at: engine.revision(), states: readers.into_states() };
         let health = match reserve.build() {
             Ok(()) => Health::Writable,
             Err(error) if reserve::says_full(&error) => Health::Full(full(&reserve)),
@@ -170,6 +205,7 @@ impl SledStore {
         };
         let shared = Arc::new(Shared {
             clock,
+            cache,
             health: Mutex::new(health),
             log: ChangeLog::new(engine.revision()),
             view: RwLock::new(Some(engine.view())),
@@ -187,7 +223,7 @@ impl SledStore {
         Committer::new(path, Arc::clone(&shared), engine, reserve, lock)
             .start(queue)
             .map_err(|source| OpenError::io(path, "starting the writing thread", source))?;
-        Ok(Self { folder: path.to_owned(), shared, jobs })
+        Ok(Self { folder: path.to_owned(), shared, jobs, early: Mutex::new(early) })
     }
 
     /// Makes the store in `path`, which must be missing or empty, of a backup's `entries` in their order; blocking. Each
@@ -291,6 +327,13 @@ impl Store for SledStore {
     async fn figures(&self) -> Result<Figures, StoreError> {
         let folder = self.folder.clone();
         self.read(move |view, _| Ok(Figures { entries: view.counts()?, room: folder::room(&folder).ok() })).await
+    }
+
+    fn take_early(&self, prefix: &str) -> Option<mirror::Early> {
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = early.states.iter().position(|(of, _)| of == prefix)?;
+        let (_, state) = early.states.swap_remove(index);
+        Some(mirror::Early { state, at: early.at })
     }
 
     fn health(&self) -> Health {

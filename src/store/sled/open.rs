@@ -2,7 +2,6 @@
 
 use std::fs::{DirBuilder, File};
 use std::io;
-use std::ops::Bound;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -10,9 +9,11 @@ use std::time::Duration;
 
 use super::super::Revision;
 use super::acknowledged::Acknowledged;
+use super::closed;
 use super::engine::Engine;
-use super::entry::{self, DATA, EXPIRY, FORMAT, FORMAT_KEY, META_KEY, Meta};
+use super::entry::{FORMAT, FORMAT_KEY, META_KEY, Meta};
 use super::folder::{self, ACKNOWLEDGED, NEW_ACKNOWLEDGED, NEW_DATA};
+use super::reading::{self, Readers};
 use super::reserve::{Reserve, says_full};
 
 /// Why a store was not opened.
@@ -65,7 +66,7 @@ impl OpenError {
         Self::Io { folder: folder.into(), what, source }
     }
 
-    fn damaged(folder: &Path, what: impl Into<String>) -> Self {
+    pub(super) fn damaged(folder: &Path, what: impl Into<String>) -> Self {
         Self::Damaged { folder: folder.into(), what: what.into() }
     }
 
@@ -94,14 +95,17 @@ impl OpenError {
 
 /// Larger pages go to files that nothing syncs. Leaves hold at most 16 entries of 64 KiB: an eighth of this.
 const SEGMENT: usize = 8 * 1024 * 1024;
-const CACHE: u64 = 64 * 1024 * 1024;
+/// The least that is safe. sled divides it by 256; a page that a batch changed, lost from its share and wants again before
+/// its end waits for a buffer that the batch itself holds back. That takes a share to be filled within one batch: with
+/// 128 KiB, dozens of pages, of which a batch of 100 writes meets two.
+pub(super) const CACHE: u64 = 32 * 1024 * 1024;
 /// More revisions than can ever be applied and not yet durable: what a reader saw of commits that a power cut undid
 /// must not be taken for other commits later.
 const GAP: u64 = 1 << 20;
 
 /// Opens the database in a folder whose lock we hold, with everything that was ever acknowledged: `at_least` is what
-/// this process itself knows of that.
-pub(super) fn open(folder: &Path, at_least: Revision) -> Result<Engine, OpenError> {
+/// this process itself knows of that. What `readers` wait for is read on the way.
+pub(super) fn open(folder: &Path, cache: u64, at_least: Revision, readers: &Readers) -> Result<Engine, OpenError> {
     let io = |what| move |source| OpenError::io(folder, what, source);
     let (data, sidecar) = (folder.join(folder::DATA), folder.join(ACKNOWLEDGED));
     let new_data = folder.join(NEW_DATA);
@@ -114,13 +118,14 @@ pub(super) fn open(folder: &Path, at_least: Revision) -> Result<Engine, OpenErro
         (false, false) => create(folder)?,
         (true, _) => {}
     }
+    let as_closed = closed::take(folder).map_err(io("removing the mark of the last clean end"))?;
     refuse_hollow(folder, &data)?;
     discard_unfinished_snapshots(&data).map_err(io("clearing away an unfinished snapshot"))?;
-    let db = open_sled(folder, &data)?;
+    let db = open_sled(folder, &data, cache)?;
     if !db.was_recovered() {
         return Err(OpenError::damaged(folder, "its database is empty"));
     }
-    let mut meta = catch_unwind(AssertUnwindSafe(|| verify(folder, &db)))
+    let mut meta = catch_unwind(AssertUnwindSafe(|| verify(folder, &db, as_closed, readers)))
         .unwrap_or_else(|_| Err(OpenError::damaged(folder, "reading it failed")))?;
 
     let acknowledged = if sidecar.exists() {
@@ -169,7 +174,7 @@ pub(super) fn create(folder: &Path) -> Result<(), OpenError> {
     let io = |what| move |source| OpenError::io(folder, what, source);
     let new_data = folder.join(NEW_DATA);
     DirBuilder::new().mode(0o700).create(&new_data).map_err(io("making the database's folder"))?;
-    let db = open_sled(folder, &new_data)?;
+    let db = open_sled(folder, &new_data, CACHE)?;
     let mut batch = sled::Batch::default();
     batch.insert(FORMAT_KEY, FORMAT.to_string().as_bytes());
     batch.insert(META_KEY, Meta::default().encode());
@@ -215,8 +220,8 @@ fn discard_unfinished_snapshots(data: &Path) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn open_sled(folder: &Path, data: &Path) -> Result<sled::Db, OpenError> {
-    let config = sled::Config::new().path(data).segment_size(SEGMENT).cache_capacity(CACHE);
+pub(super) fn open_sled(folder: &Path, data: &Path, cache: u64) -> Result<sled::Db, OpenError> {
+    let config = sled::Config::new().path(data).segment_size(SEGMENT).cache_capacity(cache);
     let mut patience = 40;
     loop {
         match catch_unwind(AssertUnwindSafe(|| config.open())) {
@@ -242,8 +247,8 @@ pub(super) fn from_sled(folder: &Path, error: sled::Error) -> OpenError {
     }
 }
 
-/// Reads everything and compares it with the book-keeping.
-fn verify(folder: &Path, db: &sled::Db) -> Result<Meta, OpenError> {
+/// Reads everything and compares it with the book-keeping, unless the files are to the bit as they were closed.
+fn verify(folder: &Path, db: &sled::Db, as_closed: bool, readers: &Readers) -> Result<Meta, OpenError> {
     let damaged = |what: String| OpenError::damaged(folder, what);
     let record = |key: &[u8], name: &str| {
         let stored = db.get(key).map_err(|error| from_sled(folder, error))?;
@@ -256,45 +261,10 @@ fn verify(folder: &Path, db: &sled::Db) -> Result<Meta, OpenError> {
         _ => return Err(damaged("its format record is unreadable".into())),
     }
     let meta = Meta::decode(&record(META_KEY, "meta")?).map_err(damaged)?;
-    // The sums do not care for order, so the parts are read at the same time.
-    let newest = meta.revision;
-    let counted: Vec<Result<Meta, OpenError>> = std::thread::scope(|scope| {
-        let start = |part| scope.spawn(move || count(folder, db, part, newest));
-        let threads: Vec<_> = PARTS.into_iter().map(start).collect();
-        let lost = |_| Err(OpenError::damaged(folder, "reading it failed"));
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(lost)).collect()
-    });
-    let mut found = Meta { revision: meta.revision, ..Meta::default() };
-    for part in counted {
-        found.merge(&part?);
+    if as_closed {
+        reading::prefixes(folder, db, readers)?;
+        return Ok(meta);
     }
+    let found = reading::everything(folder, db, meta.revision, readers)?;
     meta.difference(&found).map_or(Ok(meta), |what| Err(damaged(what)))
-}
-
-/// Where the tree is cut to be read in parts: of a large store clients are about the first third, revocations the second,
-/// and the index of what expires the last.
-const PARTS: [(&[u8], &[u8]); 3] = [(b"", b"drevocation/"), (b"drevocation/", &[EXPIRY]), (&[EXPIRY], b"")];
-
-/// Reads a part of the tree, from one key to before another; to the end without one.
-fn count(folder: &Path, db: &sled::Db, (from, to): (&[u8], &[u8]), newest: u64) -> Result<Meta, OpenError> {
-    let damaged = |what: String| OpenError::damaged(folder, what);
-    let mut found = Meta::default();
-    let end = if to.is_empty() { Bound::Unbounded } else { Bound::Excluded(to) };
-    for item in db.range::<&[u8], _>((Bound::Included(from), end)) {
-        let (raw, stored) = item.map_err(|error| from_sled(folder, error))?;
-        match raw.first() {
-            Some(&DATA) => {
-                let key = entry::key_of_data(&raw).map_err(damaged)?;
-                let (revision, _, _) = entry::parts(key, &stored).map_err(damaged)?;
-                if revision.0 > newest {
-                    return Err(damaged(format!("the entry at {key} is newer than the store")));
-                }
-                found.add(key, &stored);
-            }
-            Some(&EXPIRY) => found.expiring += 1,
-            _ if *raw == *META_KEY || *raw == *FORMAT_KEY => {}
-            _ => return Err(damaged("it holds an entry of an unknown kind".into())),
-        }
-    }
-    Ok(found)
 }

@@ -10,7 +10,7 @@ use super::super::{Revision, Versioned, Write};
 use super::acknowledged::Acknowledged;
 use super::entry::{self, FORMAT, FORMAT_KEY, META_KEY, Meta};
 use super::folder::{self, ACKNOWLEDGED, NEW_ACKNOWLEDGED, NEW_DATA};
-use super::open::{OpenError, from_sled, open_sled};
+use super::open::{CACHE, OpenError, from_sled, open_sled};
 
 /// How many entries are written as one batch.
 const BATCH: usize = 500;
@@ -72,7 +72,7 @@ fn fill(
         std::fs::remove_dir_all(&new_data).map_err(io("clearing away an unfinished database"))?;
     }
     DirBuilder::new().mode(0o700).create(&new_data).map_err(io("making the database's folder"))?;
-    let db = open_sled(path, &new_data)?;
+    let db = open_sled(path, &new_data, CACHE)?;
     let sled = |error| from_sled(path, error);
     let mut meta = Meta::default();
     let mut batch = Vec::with_capacity(BATCH);

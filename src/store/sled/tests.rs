@@ -2,6 +2,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::Ordering;
 
 use super::super::conformance::{Rig, delete, key, put, put_until, store_conformance, when, writes};
+use super::super::mirror::Mirror;
 use super::super::{Condition, Event};
 use super::*;
 use crate::ambient::ManualClock;
@@ -416,7 +417,8 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 #[tokio::test]
 async fn on_a_full_disk_only_what_takes_rights_away_is_written_and_reads_and_watches_go_on() {
     let folder = tempfile::tempdir().unwrap();
-    let store = SledStore::open_with_reserve(folder.path(), clock(), RESERVE).unwrap();
+    let store =
+        SledStore::open_with(folder.path(), clock(), Options { reserve: RESERVE, ..Options::default() }).unwrap();
     let reserve = folder.path().join("reserve");
     assert_eq!(reserve.metadata().unwrap().len(), RESERVE);
     let before = store.commit(writes([put("a/1", b"1")])).await.unwrap();
@@ -592,4 +594,111 @@ async fn the_audit_trails_chain_goes_on_across_restarts() {
         sealer.abort();
         store.close().await;
     }
+}
+
+/// What was folded, as text; a value that starts with `!` cannot be.
+#[derive(Default)]
+struct Seen(std::collections::BTreeMap<String, Vec<u8>>);
+
+impl Fold for Seen {
+    fn put(&mut self, key: &Key, value: &[u8], _: Option<Timestamp>) -> Result<(), StoreError> {
+        if value.starts_with(b"!") {
+            return Err(StoreError::Corrupt { key: key.to_string(), what: "as the test asked".into() });
+        }
+        self.0.insert(key.to_string(), value.to_vec());
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &Key) {
+        self.0.remove(key.as_str());
+    }
+}
+
+fn waiting_for(folder: &Path, clock: Arc<dyn Clock>, prefixes: &[&str]) -> Arc<dyn Store> {
+    let early = prefixes.iter().map(|prefix| ((*prefix).to_owned(), Box::<Seen>::default() as _)).collect();
+    Arc::new(SledStore::open_with(folder, clock, Options { early, ..Options::default() }).unwrap())
+}
+
+#[tokio::test]
+async fn a_mirror_goes_on_from_what_was_folded_while_opening_whether_the_end_was_clean_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    with_content(folder.path()).await;
+    let early = at(folder.path()).unwrap();
+    early.commit(writes([put_until("b/expired", b"x", Timestamp::from_secs(1_000_001))])).await.unwrap();
+    early.close().await;
+    for clean in [true, false] {
+        assert!(folder.path().join("closed").exists());
+        if !clean {
+            std::fs::remove_file(folder.path().join("closed")).unwrap();
+        }
+        let later = ManualClock::at(Timestamp::from_secs(1_000_002));
+        let store = waiting_for(folder.path(), later, &["b/"]);
+        assert!(!folder.path().join("closed").exists(), "gone before anything can be written");
+        let revision = store.commit(writes([put("b/new", b"n"), delete("b/1"), put("c/1", b"c")])).await.unwrap();
+        let mirror = Mirror::<Seen>::load(Arc::clone(&store), "b/", Seen::default).await.unwrap();
+        mirror.passed(revision).await.unwrap();
+        let state = mirror.read().0.clone();
+        assert_eq!(state.len(), 100);
+        assert_eq!((state.get("b/new"), state.get("b/2")), (Some(&b"n".to_vec()), Some(&5_u32.to_be_bytes().to_vec())));
+        assert!(!state.contains_key("b/1") && !state.contains_key("b/expired"));
+        assert!(store.take_early("b/").is_none(), "once");
+        store.commit(writes([delete("b/new"), put("b/1", &3_u32.to_be_bytes())])).await.unwrap();
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_folded_while_opening_is_told_by_the_mirror() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = at(folder.path()).unwrap();
+    store.commit(writes([put("a/1", b"fine"), put("b/1", b"!")])).await.unwrap();
+    store.close().await;
+    let store = waiting_for(folder.path(), clock(), &["a/", "b/"]);
+    assert_eq!(Mirror::<Seen>::load(Arc::clone(&store), "a/", Seen::default).await.unwrap().read().0.len(), 1);
+    let refused = Mirror::<Seen>::load(Arc::clone(&store), "b/", Seen::default).await;
+    assert!(matches!(refused, Err(StoreError::Corrupt { key, .. }) if key == "b/1"));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_closed_store_is_to_the_bit_what_its_mark_tells() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        with_content(folder.path()).await;
+        assert!(closed::take(folder.path()).unwrap());
+        assert!(closed::mark(folder.path()).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn damage_behind_the_book_keeping_is_found_after_a_clean_end_too() {
+    let folder = tempfile::tempdir().unwrap();
+    with_content(folder.path()).await;
+    assert!(folder.path().join("closed").exists());
+    let file = folder.path().join("data/db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    // Everywhere that value lies: an old page may hold it too.
+    let places: Vec<usize> = (0..bytes.len() - 300).filter(|at| bytes[*at..*at + 300] == [7; 300]).collect();
+    for place in places {
+        bytes[place + 150] = 8;
+    }
+    std::fs::write(&file, bytes).unwrap();
+    let said = refusal(folder.path());
+    assert!(said.contains("damaged"), "{said}");
+}
+
+#[tokio::test]
+async fn a_store_that_failed_at_the_end_leaves_no_mark() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = at(folder.path()).unwrap();
+    store.commit(writes([put("a/1", b"1")])).await.unwrap();
+    store.shared.fail_syncs.store(true, Ordering::SeqCst);
+    let waiting = store.commit(writes([put("a/2", b"2")]));
+    let (failed, ()) = tokio::join!(waiting, store.close());
+    assert!(failed.is_err());
+    assert!(!folder.path().join("closed").exists());
+    let store = at(folder.path()).unwrap();
+    assert!(store.get(&key("a/1")).await.unwrap().value.is_some());
+    store.close().await;
+    assert!(folder.path().join("closed").exists());
 }
