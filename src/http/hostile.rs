@@ -286,7 +286,7 @@ fn refusals_are_in_the_dialect_of_their_listener_and_keep_manners() {
         assert!(body["error"].is_string() && body["error_description"].is_string(), "{what}: {answer}");
         assert_eq!(header(&answer, "www-authenticate").is_some(), code == 401, "{what}: {answer}");
         assert_eq!(header(&answer, "allow").is_some(), code == 405, "{what}: {answer}");
-        assert!(started.elapsed() < Duration::from_secs(2), "{what} took {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(10), "{what} took {:?}", started.elapsed());
     }
 }
 
@@ -435,7 +435,7 @@ fn what_stalls_is_closed() {
             std::thread::spawn(move || {
                 let started = Instant::now();
                 let answer = exchange(address, sent);
-                assert!(started.elapsed() < Duration::from_secs(6), "{what} held {:?}", started.elapsed());
+                assert!(started.elapsed() < Duration::from_secs(15), "{what} held {:?}", started.elapsed());
                 match code {
                     Some(code) => {
                         assert_eq!(status(&answer), code, "{what}: {answer}");

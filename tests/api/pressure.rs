@@ -132,7 +132,7 @@ fn two_hundred_slow_callers_lock_nobody_out_however_few_descriptors_there_are() 
         slowest = slowest.max(asked.elapsed());
         answered += 1;
     }
-    assert!(answered > 10 && slowest < Duration::from_secs(3), "{answered} answers, the slowest took {slowest:?}");
+    assert!(answered > 10 && slowest < Duration::from_secs(10), "{answered} answers, the slowest took {slowest:?}");
     assert!(edi.figure("edi_connections_cut_total{listener=\"public\",reason=\"crowded\"}") > 0.0);
     let (open, most) = (edi.figure("process_open_fds"), edi.figure("process_max_fds"));
     assert!((most - 128.0).abs() < 0.1 && open < most, "{open} of {most}");
@@ -212,7 +212,7 @@ fn without_descriptors_the_connected_go_on_the_others_wait_and_the_log_and_a_met
     slow.join().unwrap();
     let started = Instant::now();
     while exchange(&edi.public, &request).is_none() {
-        assert!(started.elapsed() < Duration::from_secs(30), "it does not come back");
+        assert!(started.elapsed() < Duration::from_secs(45), "it does not come back");
         std::thread::sleep(Duration::from_millis(100));
     }
     let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
