@@ -9,7 +9,7 @@ use super::error::AdminError;
 use super::key_impact::{CacheView, caches};
 use crate::model::algorithm::Algorithm;
 use crate::model::id::Kid;
-use crate::model::keyring::{KNOWN_CACHES, KeyState, MAX_JWKS_AGE, MAX_LIVE_KEYS, Ring, SKEW};
+use crate::model::keyring::{KNOWN_CACHES, KeyState, MAX_LIVE_KEYS, Ring, SKEW};
 use crate::model::scope::AdminScope;
 use crate::model::time::{self, Timestamp, span};
 use crate::oauth::rotation::stand_in;
@@ -155,7 +155,7 @@ pub fn show(service: &Service, operator: &Operator) -> Result<PlanView, AdminErr
         now,
         rotate_every: schedule.rotate_every.as_secs(),
         publish_before: schedule.publish_before.as_secs(),
-        jwks_max_age: MAX_JWKS_AGE,
+        jwks_max_age: schedule.jwks_max_age(),
         skew: SKEW.as_secs(),
         caches: caches(),
         rings: views,

@@ -263,8 +263,8 @@ impl Config {
         let jwks_cache = Duration::from_mins(5);
         if self.keys.publish_before < jwks_cache {
             remarks.push(format!(
-                "keys.publish_before = {} is shorter than the 5m a JWKS may be cached: verifiers can meet a key they do \
-                 not know yet",
+                "keys.publish_before = {} is shorter than the 5m that many verifiers keep a JWKS for, whatever lifetime it \
+                 has: they can meet a key they do not know yet",
                 span(self.keys.publish_before)
             ));
         }

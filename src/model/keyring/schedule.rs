@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{FreshKey, MAX_LIVE_KEYS, Ring, SKEW, Timestamp};
+use super::{FreshKey, MAX_JWKS_AGE, MAX_LIVE_KEYS, Ring, SKEW, Timestamp};
 
 /// A verifier that keeps the key set for a while without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +86,13 @@ impl Schedule {
         Ok(())
     }
 
+    /// For how many seconds a JWKS may be cached at most. A rotation by hand is no transition that an earlier copy could
+    /// know of: one older than `publish_before` could lack the key that signs now.
+    #[must_use]
+    pub fn jwks_max_age(&self) -> u32 {
+        u32::try_from(self.publish_before.as_secs()).unwrap_or(MAX_JWKS_AGE).min(MAX_JWKS_AGE)
+    }
+
     /// When the ring is due for its next automatic rotation; `None` while one is planned already.
     #[must_use]
     pub fn due(&self, ring: &Ring, now: Timestamp) -> Option<Timestamp> {
@@ -153,6 +160,34 @@ mod tests {
         assert_eq!(foreseen.due, planned.plus(schedule.rotate_every));
         // One that is overdue happens now.
         assert_eq!(schedule.forecast(&ring, at(300 * DAY), fresh("e")).unwrap().due, at(300 * DAY));
+    }
+
+    #[test]
+    fn a_cached_key_set_holds_the_signer_however_often_somebody_rotates() {
+        let fresh = |n: u64| FreshKey {
+            kid: Kid::parse(&format!("k{n}")).unwrap(),
+            public: serde_json::Value::Null,
+            sealed: "sealed".into(),
+        };
+        let at = |millis: u64| Timestamp::from_millis(i64::try_from(millis).unwrap());
+        let schedule = schedule(600, 2);
+        let mut ring = Ring::start(Algorithm::Es256, 10, fresh(0), fresh(1), at(0));
+        let mut copies: Vec<(Timestamp, Vec<Kid>)> = Vec::new();
+        let mut rotations = 0;
+        for step in 0..3_000 {
+            let now = at(step * 100);
+            // As often as it is let: whenever none is planned and there is room.
+            if ring.planned(now).is_none() && ring.rotate(now, schedule.publish_before, fresh(step + 2)).is_ok() {
+                rotations += 1;
+            }
+            let signer = &ring.signer(now).unwrap().kid;
+            copies.retain(|(until, _)| now < *until);
+            assert!(copies.iter().all(|(_, kids)| kids.contains(signer)), "at {now}");
+            let age = ring.max_age(now).min(schedule.jwks_max_age());
+            let kids = ring.published(now).map(|key| key.kid.clone()).collect();
+            copies.push((now.plus(Duration::from_secs(age.into())), kids));
+        }
+        assert!(rotations > 10, "{rotations}");
     }
 
     #[test]
