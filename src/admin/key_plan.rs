@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::access::Operator;
 use super::error::AdminError;
 use super::key_impact::{CacheView, caches};
+use super::keys::LifeView;
 use crate::model::algorithm::Algorithm;
 use crate::model::id::Kid;
 use crate::model::keyring::{KNOWN_CACHES, KeyState, MAX_LIVE_KEYS, Ring, SKEW};
@@ -50,26 +51,15 @@ struct RingView {
     /// When it rotates next by itself.
     #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
     next_rotation_at: Option<Timestamp>,
-    keys: Vec<LifeView>,
+    keys: Vec<ForeseenView>,
 }
 
-/// The life of a key. Instants named in `foreseen` are not decided yet: they follow from `keys.rotate_every`.
+/// The life of a key with what is to come. Instants named in `foreseen` are not decided yet: they follow from
+/// `keys.rotate_every`.
 #[derive(Debug, Serialize)]
-struct LifeView {
-    kid: Kid,
-    state: KeyState,
-    #[serde(with = "time::rfc3339")]
-    published_at: Timestamp,
-    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    signs_from: Option<Timestamp>,
-    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    stops_at: Option<Timestamp>,
-    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    unpublished_at: Option<Timestamp>,
-    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    revoked_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    verifies_only: bool,
+struct ForeseenView {
+    #[serde(flatten)]
+    life: LifeView,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     foreseen: Vec<&'static str>,
 }
@@ -164,32 +154,23 @@ pub fn show(service: &Service, operator: &Operator) -> Result<PlanView, AdminErr
     })
 }
 
-fn life(ring: &Ring, next: Option<&Ring>, kid: &Kid, now: Timestamp) -> Option<LifeView> {
+fn life(ring: &Ring, next: Option<&Ring>, kid: &Kid, now: Timestamp) -> Option<ForeseenView> {
     let key = ring.key(kid)?;
-    // The foreseen ring may have dropped what ended long ago.
-    let then = next.and_then(|next| Some((next, next.key(kid)?)));
+    let mut life = LifeView::of(ring, key, now);
     let mut foreseen = Vec::new();
-    let mut fill = |name, decided: Option<Timestamp>, then: Option<Timestamp>| {
-        if decided.is_none() && then.is_some() {
-            foreseen.push(name);
-        }
-        decided.or(then)
-    };
-    let live = !key.is_revoked();
-    let signs_from = fill("signs_from", key.signs_from, then.and_then(|(_, key)| key.signs_from).filter(|_| live));
-    let stops_at = fill("stops_at", ring.stops_at(key), then.and_then(|(next, key)| next.stops_at(key)));
-    let unpublished_at = fill("unpublished_at", ring.retires_at(kid), then.and_then(|(next, _)| next.retires_at(kid)));
-    Some(LifeView {
-        kid: kid.clone(),
-        state: ring.state_of(key, now),
-        published_at: key.published_at,
-        signs_from,
-        stops_at,
-        unpublished_at,
-        revoked_at: key.revoked_at,
-        verifies_only: key.trusted_until.is_some(),
-        foreseen,
-    })
+    // The foreseen ring may have dropped what ended long ago.
+    if let Some((next, then)) = next.and_then(|next| Some((next, next.key(kid)?))) {
+        let mut fill = |name, decided: &mut Option<Timestamp>, then: Option<Timestamp>| {
+            if decided.is_none() && then.is_some() {
+                *decided = then;
+                foreseen.push(name);
+            }
+        };
+        fill("signs_from", &mut life.signs_from, then.signs_from.filter(|_| !key.is_revoked()));
+        fill("stops_at", &mut life.stops_at, next.stops_at(then));
+        fill("unpublished_at", &mut life.unpublished_at, next.retires_at(kid));
+    }
+    Some(ForeseenView { life, foreseen })
 }
 
 fn steps(ring: &Ring, next: Option<&Ring>, due: Option<Timestamp>, now: Timestamp) -> Vec<StepView> {

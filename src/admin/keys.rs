@@ -10,32 +10,55 @@ use super::key_impact::{self, Impact};
 use super::page::{Page, PageRequest};
 use crate::model::algorithm::Algorithm;
 use crate::model::id::Kid;
-use crate::model::keyring::{Emergency, KeyState, Promotion, Reach, RevokeRefusal, Ring};
+use crate::model::keyring::{Emergency, KeyState, Promotion, Reach, RevokeRefusal, Ring, RingKey};
 use crate::model::scope::AdminScope;
 use crate::model::time::{self, Timestamp};
 use crate::oauth::rotation::{self, RotationError};
 use crate::oauth::service::Service;
 use crate::store::Key;
 
+/// The life of a signing key.
+#[derive(Debug, Serialize)]
+pub(super) struct LifeView {
+    pub(super) kid: Kid,
+    pub(super) state: KeyState,
+    #[serde(with = "time::rfc3339")]
+    pub(super) published_at: Timestamp,
+    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub(super) signs_from: Option<Timestamp>,
+    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub(super) stops_at: Option<Timestamp>,
+    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub(super) unpublished_at: Option<Timestamp>,
+    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub(super) revoked_at: Option<Timestamp>,
+    /// Imported for verification alone: it never signs here.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) verifies_only: bool,
+}
+
+impl LifeView {
+    /// What is decided of it at `now`.
+    pub(super) fn of(ring: &Ring, key: &RingKey, now: Timestamp) -> Self {
+        Self {
+            kid: key.kid.clone(),
+            state: ring.state_of(key, now),
+            published_at: key.published_at,
+            signs_from: key.signs_from,
+            stops_at: ring.stops_at(key),
+            unpublished_at: ring.retires_at(&key.kid),
+            revoked_at: key.revoked_at,
+            verifies_only: key.trusted_until.is_some(),
+        }
+    }
+}
+
 /// A signing key as operators see it: its public half and its life.
 #[derive(Debug, Serialize)]
 pub struct KeyView {
-    kid: Kid,
+    #[serde(flatten)]
+    pub(super) life: LifeView,
     algorithm: Algorithm,
-    state: KeyState,
-    #[serde(with = "time::rfc3339")]
-    published_at: Timestamp,
-    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    signs_from: Option<Timestamp>,
-    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    stops_at: Option<Timestamp>,
-    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    unpublished_at: Option<Timestamp>,
-    #[serde(with = "time::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    revoked_at: Option<Timestamp>,
-    /// Imported for verification alone: it never signs here.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    verifies_only: bool,
     jwk: Value,
 }
 
@@ -61,7 +84,7 @@ impl KeyFilter {
     }
 
     fn takes(&self, key: &KeyView) -> bool {
-        self.state.is_none_or(|state| state == key.state)
+        self.state.is_none_or(|state| state == key.life.state)
             && self.algorithm.is_none_or(|algorithm| algorithm == key.algorithm)
     }
 }
@@ -80,7 +103,7 @@ pub fn list(
     let mut keys = views(service);
     if let Some(after) = &page.after {
         // The cursor names a key; one that is gone meanwhile leaves nothing to go on from.
-        let last = keys.iter().position(|key| key.kid.as_str() == after.as_str());
+        let last = keys.iter().position(|key| key.life.kid.as_str() == after.as_str());
         let last =
             last.ok_or_else(|| AdminError::Conflict("the key that the cursor names is gone: start again".into()))?;
         keys.drain(..=last);
@@ -88,7 +111,7 @@ pub fn list(
     keys.retain(|key| filter.takes(key));
     let more = keys.len() > page.limit;
     keys.truncate(page.limit);
-    let next = keys.last().filter(|_| more).map(|key| Key::new(key.kid.as_str()));
+    let next = keys.last().filter(|_| more).map(|key| Key::new(key.life.kid.as_str()));
     Ok(Page::new(keys, next.as_ref()))
 }
 
@@ -103,7 +126,7 @@ pub fn show(service: &Service, operator: &Operator, kid: &str) -> Result<KeyView
 
 /// The key with this id.
 pub(super) fn view(service: &Service, kid: &str) -> Option<KeyView> {
-    views(service).into_iter().find(|key| key.kid.as_str() == kid)
+    views(service).into_iter().find(|key| key.life.kid.as_str() == kid)
 }
 
 /// All keys.
@@ -111,21 +134,16 @@ pub(super) fn views(service: &Service) -> Vec<KeyView> {
     let now = service.now();
     let keys = service.keys.read();
     let mut out: Vec<KeyView> = keys.rings().flat_map(|ring| ring_views(ring, now)).collect();
-    out.sort_by_key(|key| (key.algorithm, key.signs_from.is_none(), key.signs_from, key.published_at));
+    out.sort_by_key(|KeyView { algorithm, life, .. }| {
+        (*algorithm, life.signs_from.is_none(), life.signs_from, life.published_at)
+    });
     out
 }
 
 fn ring_views(ring: &Ring, now: Timestamp) -> impl Iterator<Item = KeyView> + '_ {
     ring.keys.iter().map(move |key| KeyView {
-        kid: key.kid.clone(),
+        life: LifeView::of(ring, key, now),
         algorithm: ring.algorithm,
-        state: ring.state_of(key, now),
-        published_at: key.published_at,
-        signs_from: key.signs_from,
-        stops_at: ring.stops_at(key),
-        unpublished_at: ring.retires_at(&key.kid),
-        revoked_at: key.revoked_at,
-        verifies_only: key.trusted_until.is_some(),
         jwk: key.public.clone(),
     })
 }
