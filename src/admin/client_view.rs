@@ -15,7 +15,7 @@ use crate::secret::Secret;
 /// A client as operators see it: everything but what its secrets are checked with.
 #[derive(Debug, Serialize)]
 pub struct ClientView {
-    client_id: ClientId,
+    pub(super) client_id: ClientId,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_name: Option<String>,
     /// Absent: a secret by Basic or form, as the client likes.

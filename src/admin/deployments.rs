@@ -20,7 +20,7 @@ use crate::store::collections::deployments;
 /// A deployment as operators see it.
 #[derive(Debug, Serialize)]
 pub struct DeploymentView {
-    id: DeploymentId,
+    pub(super) id: DeploymentId,
     role: Role,
     hosts: Vec<String>,
     paths: Vec<String>,
@@ -190,8 +190,11 @@ pub async fn update(
     {
         fields.problem("id", "an id cannot be changed");
     }
-    let draft = Draft::read(service, &mut fields);
+    let mut draft = Draft::read(service, &mut fields);
     fields.finish()?;
+    if draft.role == Some(None) {
+        draft = draft.with_role(service, &id)?;
+    }
     let now = service.now();
     let _placing = service.placing.lock().await;
     let by = operator.by(service, id.as_str());
@@ -249,7 +252,7 @@ fn not_found() -> AdminError {
 /// What a body says about a deployment; outer `None`: nothing.
 #[expect(clippy::option_option, reason = "a merge patch tells absent from null (RFC 7396)")]
 struct Draft {
-    role: Option<Role>,
+    role: Option<Option<Role>>,
     hosts: Option<Vec<String>>,
     paths: Option<Vec<String>>,
     audience: Option<Option<String>>,
@@ -259,7 +262,7 @@ impl Draft {
     fn read(service: &Service, fields: &mut Fields) -> Self {
         let sorted = |set: std::collections::BTreeSet<String>| set.into_iter().collect();
         Self {
-            role: fields.read("role", |value| parsed(value, Role::parse)).flatten(),
+            role: fields.read("role", |value| parsed(value, Role::parse)),
             hosts: fields.read_set("hosts", MAX_HOSTS, |text| parse_host(text).map_err(str::to_owned)).map(sorted),
             paths: fields.read_set("paths", MAX_PATHS, |text| parse_path(text).map_err(str::to_owned)).map(sorted),
             audience: fields.read("audience", |value| {
@@ -274,19 +277,30 @@ impl Draft {
         }
     }
 
-    /// The deployment that the body describes and nothing else; with no role given it gets the default role.
-    fn whole(&self, service: &Service, id: DeploymentId) -> Result<Deployment, AdminError> {
-        let role = match (&self.role, &service.settings.default_role) {
-            (Some(role), _) => role.clone(),
-            (None, Some(default)) => default.for_deployment(&id).map_err(|error| {
+    /// With no role given, the default role takes its place.
+    fn with_role(mut self, service: &Service, id: &DeploymentId) -> Result<Self, AdminError> {
+        if !matches!(self.role, Some(Some(_))) {
+            let Some(default) = &service.settings.default_role else {
+                return Err(AdminError::field("role", "a role is needed: tokens.default_role gives none"));
+            };
+            let role = default.for_deployment(id).map_err(|error| {
                 AdminError::field("role", format!("name one: this id makes none of tokens.default_role; {error}"))
-            })?,
-            (None, None) => return Err(AdminError::field("role", "a role is needed: tokens.default_role gives none")),
+            })?;
+            self.role = Some(Some(role));
+        }
+        Ok(self)
+    }
+
+    /// The deployment that the body describes and nothing else.
+    fn whole(self, service: &Service, id: DeploymentId) -> Result<Deployment, AdminError> {
+        let draft = self.with_role(service, &id)?;
+        let Some(role) = draft.role.clone().flatten() else {
+            return Err(AdminError::field("role", "a role is needed"));
         };
         let now = service.now();
         let (hosts, paths) = (Vec::new(), Vec::new());
         let mut whole = Deployment { id, role, hosts, paths, audience: None, created_at: now, updated_at: now };
-        self.apply(&mut whole);
+        draft.apply(&mut whole);
         Ok(whole)
     }
 
@@ -296,7 +310,7 @@ impl Draft {
     }
 
     fn apply(&self, deployment: &mut Deployment) {
-        if let Some(role) = &self.role {
+        if let Some(Some(role)) = &self.role {
             deployment.role = role.clone();
         }
         if let Some(hosts) = &self.hosts {

@@ -37,6 +37,13 @@ pub struct ImportView {
     called_off: Option<Kid>,
 }
 
+impl ImportView {
+    /// The id it has here.
+    pub(super) const fn kid(&self) -> &Kid {
+        &self.key.life.kid
+    }
+}
+
 /// Imports a private key: sealed at once, and shown to nobody again.
 ///
 /// # Errors

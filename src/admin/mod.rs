@@ -21,6 +21,7 @@ pub mod key_plan;
 pub mod keys;
 pub mod master_key;
 pub mod page;
+pub mod place;
 pub mod reach;
 pub mod refusals;
 pub mod reload;

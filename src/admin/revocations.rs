@@ -21,8 +21,8 @@ pub(super) const MAX_REASON: usize = 500;
 /// A revocation as operators see it.
 #[derive(Debug, Serialize)]
 pub struct RevocationView {
-    kind: &'static str,
-    id: String,
+    pub(super) kind: &'static str,
+    pub(super) id: String,
     #[serde(with = "time::rfc3339")]
     at: Timestamp,
     /// Bulk: the last instant of issue that it covers.

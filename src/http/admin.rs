@@ -6,10 +6,11 @@ mod query;
 pub(in crate::http) mod table;
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use actix_web::http::{Method, StatusCode};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
 
 use super::access_log::as_target;
@@ -25,6 +26,7 @@ use crate::admin::client_put::{self, Put};
 use crate::admin::deployments::DeploymentFilter;
 use crate::admin::error::AdminError;
 use crate::admin::page::PageRequest;
+use crate::admin::place::Placed;
 use crate::admin::reload::Reload;
 use crate::admin::version::{At, Condition, IfMatch};
 use crate::admin::{
@@ -126,7 +128,10 @@ impl Operation {
                 let filter = keys::KeyFilter::parse(query.get("state"), query.get("algorithm"))?;
                 ok(&keys::list(service, operator, &filter, &call.page()?)?)
             }
-            Self::KeyImport => created(&key_import::import(service, operator, body).await?),
+            Self::KeyImport => {
+                let key = key_import::import(service, operator, body).await?;
+                made(&key).json(&key)
+            }
             Self::KeyPlan => ok(&key_plan::show(service, operator)?),
             Self::MasterKeyRotate => ok(&master_key::change(service, operator, body).await?),
             Self::KeyShow => ok(&keys::show(service, operator, id)?),
@@ -137,7 +142,7 @@ impl Operation {
                 ok(&revocation_list::list(service, operator, &filter, &call.page()?).await?)
             }
             Self::RevocationCreate => match revocations::create(service, operator, body).await? {
-                done @ revocations::Outcome::Done(_) => created(&done),
+                revocations::Outcome::Done(done) => made(&done).json(&done),
                 would => ok(&would),
             },
             Self::RevocationShow => ok(&revocation_list::show(service, operator, id, call.name(1)).await?),
@@ -178,12 +183,30 @@ fn tags(headers: &HeaderMap, name: HeaderName) -> Option<String> {
 }
 
 /// The same for what was made.
-fn created_version(at: &At<impl Serialize>) -> HttpResponse {
-    HttpResponse::Created().insert_header((ETAG, at.tag())).json(&at.view)
+fn created_version(at: &At<impl Placed + Serialize>) -> HttpResponse {
+    made(&at.view).insert_header((ETAG, at.tag())).json(&at.view)
+}
+
+/// An answer that names where it is found from now on.
+fn made(view: &impl Placed) -> HttpResponseBuilder {
+    let mut place = "/admin/v1".to_owned();
+    for segment in view.place() {
+        place.push('/');
+        for &byte in segment.as_bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                place.push(byte.into());
+            } else {
+                let _ = write!(place, "%{byte:02X}");
+            }
+        }
+    }
+    let mut answer = HttpResponse::Created();
+    answer.insert_header((LOCATION, place));
+    answer
 }
 
 /// What a `PUT` made of it.
-fn put(outcome: &Put<impl Serialize, impl Serialize>) -> HttpResponse {
+fn put(outcome: &Put<impl Placed + Serialize, impl Serialize>) -> HttpResponse {
     match outcome {
         Put::Created(at) => created_version(at),
         Put::Replaced(at) => versioned(at),

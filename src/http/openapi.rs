@@ -351,6 +351,10 @@ fn headers() -> Value {
             "description": "The version, for `If-Match` and `If-None-Match`.", "required": true,
             "schema": { "type": "string", "pattern": "^\"[!#-~]+\"$" },
         },
+        "Location": {
+            "description": "The path of what was made.", "required": true,
+            "schema": { "type": "string", "format": "uri-reference", "pattern": "^/admin/v1/" },
+        },
         "Retry-After": { "description": "Seconds to wait.", "schema": { "type": "integer", "minimum": 1 } },
         "WWW-Authenticate": {
             "description": "How to prove oneself (RFC 7617, RFC 6750).", "required": true, "schema": { "type": "string" },

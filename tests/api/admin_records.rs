@@ -223,10 +223,34 @@ async fn a_deployment_lives() {
     let patch = json!({ "role": "risk", "hosts": null, "audience": null });
     edi.admin("PATCH", "deployments/fraud", &patch).await.assert_json(200, &view);
     edi.admin("PATCH", "deployments/fraud", &json!({ "id": "other" })).await.assert_problem(422);
+    view["role"] = json!("default");
+    edi.admin("PATCH", "deployments/fraud", &json!({ "role": null })).await.assert_json(200, &view);
     edi.admin("DELETE", "deployments/fraud", &Value::Null).await.assert(204);
     for (method, body) in [("GET", Value::Null), ("PATCH", json!({})), ("DELETE", Value::Null)] {
         edi.admin(method, "deployments/fraud", &body).await.assert_problem(404);
     }
+}
+
+#[tokio::test]
+async fn what_was_made_is_found_where_the_answer_says() {
+    let edi = TestEdi::new().await;
+    let elsewhere = Setup::new();
+    let (key, _) = crate::key_import::signing_key(&elsewhere.start().await, &elsewhere);
+    for (method, path, body, place) in [
+        ("POST", "clients", json!({ "client_id": "svc" }), "clients/svc"),
+        ("PUT", "clients/other", json!({}), "clients/other"),
+        ("POST", "deployments", json!({ "id": "fraud", "role": "fraud" }), "deployments/fraud"),
+        ("PUT", "deployments/spam", json!({ "role": "spam" }), "deployments/spam"),
+        ("POST", "revocations", json!({ "kind": "client", "id": "svc" }), "revocations/client/svc"),
+        ("POST", "keys", json!({ "key": key, "kid": "old?key" }), "keys/old%3Fkey"),
+    ] {
+        let answer = edi.admin(method, path, &body).await;
+        assert_eq!(answer.status, 201, "{path}: {answer}");
+        assert_eq!(answer.header("location"), format!("/admin/v1/{place}"), "{answer}");
+        edi.admin("GET", place, &Value::Null).await.assert(200);
+    }
+    let again = edi.admin("PUT", "clients/other", &json!({})).await;
+    assert_eq!((again.status, again.header("location")), (200, ""), "{again}");
 }
 
 #[tokio::test]

@@ -170,6 +170,14 @@ impl Op {
         self.answers(status, description, content, json!({ "ETag": { "$ref": "#/components/headers/ETag" } }))
     }
 
+    /// Its 201 names where the new thing is found.
+    pub(super) fn locates(mut self) -> Self {
+        if let Some(headers) = self.answers.get_mut("201").and_then(|answer| answer.get_mut("headers")) {
+            headers["Location"] = json!({ "$ref": "#/components/headers/Location" });
+        }
+        self
+    }
+
     /// Answers without a body.
     pub(super) fn gives_nothing(self, status: u16, description: &str) -> Self {
         self.answers(status, description, Value::Null, Value::Null)

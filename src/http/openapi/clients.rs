@@ -273,6 +273,7 @@ pub(super) fn create() -> Op {
             ],
         )
         .gives_version(201, "It is registered, on disk and in effect.", schema("ClientCreated"), shown_once(example()))
+        .locates()
         .refuses(409, "Conflict")
 }
 
@@ -291,6 +292,7 @@ pub(super) fn replace() -> Op {
         .takes_json(schema("ClientReplacement"), &[("caller", json!({ "roles": ["fraud-scoring"] }))])
         .gives_version(200, "It is replaced, on disk and in effect.", schema("Client"), example())
         .gives_version(201, "It is registered, on disk and in effect.", schema("ClientCreated"), shown_once(example()))
+        .locates()
         .refuses(409, "Conflict")
 }
 

@@ -154,6 +154,7 @@ pub(super) fn create() -> Op {
             )],
         )
         .gives_version(201, "It is registered, on disk and in effect.", schema("Deployment"), example())
+        .locates()
         .refuses(409, "Conflict")
 }
 
@@ -174,6 +175,7 @@ pub(super) fn replace() -> Op {
         )
         .gives_version(200, "It is replaced, on disk and in effect.", schema("Deployment"), example())
         .gives_version(201, "It is registered, on disk and in effect.", schema("Deployment"), example())
+        .locates()
         .refuses(409, "Conflict")
 }
 

@@ -177,6 +177,7 @@ pub(super) fn import() -> Op {
         )
         .takes_json(schema("KeyImportRequest"), &[("PEM", json!({ "key": pem, "kid": "old-name" }))])
         .gives(201, "It is imported, on disk and in effect.", schema("KeyImport"), done)
+        .locates()
         .refuses(409, "Conflict")
 }
 

@@ -150,6 +150,7 @@ pub(super) fn create() -> Op {
             }),
         )
         .gives(201, "It is revoked, on disk and in effect.", schema("Revocation"), example())
+        .locates()
         .refuses(409, "Conflict")
 }
 
