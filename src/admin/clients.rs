@@ -18,7 +18,7 @@ use crate::model::id::ClientId;
 use crate::model::revocation::{Revocation, Subject};
 use crate::model::scope::AdminScope;
 use crate::model::time::Timestamp;
-use crate::oauth::chosen_secret::{ChosenHash, MAX_CHOSEN, MIN_CHOSEN};
+use crate::oauth::chosen_secret::{ChosenHash, MAX_CHOSEN, MIN_CHOSEN, is_foreign_hash};
 use crate::oauth::service::Service;
 use crate::secret::Secret;
 use crate::store::Revision;
@@ -320,6 +320,10 @@ pub(super) fn take_chosen_secret(fields: &mut Fields) -> Option<Secret> {
                 ));
             } else if parse_tagged(text).is_some() {
                 return Err("a secret in edi's own form can only be made by edi".into());
+            } else if is_foreign_hash(text) {
+                return Err("this is the hash of a secret by another function: edi takes the secret itself, or its \
+                            argon2id hash in PHC form"
+                    .into());
             }
             Ok(secret)
         })

@@ -23,6 +23,18 @@ pub const MAX_CHOSEN: usize = 1024;
 /// How far the hashing threads stand back, in the operating system's measure of niceness.
 const COURTESY: i32 = 10;
 
+/// Whether the text is what another function made of a secret (`$2b$12$…`, `$6$…`, `$scrypt$…`, `{SSHA}…`). Taken for
+/// the secret itself it would let in whoever reads the hash, and not who knows the secret.
+#[must_use]
+pub fn is_foreign_hash(text: &str) -> bool {
+    let name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    let of = |opening: char, closing: char| {
+        let rest = text.strip_prefix(opening)?.split_once(closing)?;
+        (name(rest.0) && !rest.1.is_empty()).then_some(rest)
+    };
+    of('{', '}').is_some() || of('$', '$').is_some_and(|(_, rest)| rest.contains('$'))
+}
+
 /// A parsed argon2id hash with bounded costs.
 #[derive(Clone)]
 pub struct ChosenHash {
@@ -292,6 +304,26 @@ mod tests {
 
     fn secret(text: &str) -> Secret {
         Secret::new(text.into())
+    }
+
+    #[test]
+    fn hashes_by_other_functions_are_told_from_secrets() {
+        for hash in [
+            "$2b$12$abcdefghijklmnopqrstuuJ5Zr3vK3YF8sQ6x4kq7h2fYx2lq8q7m",
+            "$2y$10$x",
+            "$6$salt$digest",
+            "$pbkdf2-sha256$29000$salt$digest",
+            "$scrypt$ln=16,r=8,p=1$salt$digest",
+            "{SSHA}c2FsdA==",
+            "{bcrypt}$2a$10$x",
+        ] {
+            assert!(is_foreign_hash(hash), "{hash}");
+        }
+        for secret in
+            ["correct horse battery", "$ecret of mine, $5 only", "$$$$$$$$$$$$$$$$", "{}", "{a b} c", "a$b$c$d"]
+        {
+            assert!(!is_foreign_hash(secret), "{secret}");
+        }
     }
 
     #[tokio::test]
