@@ -1,12 +1,12 @@
 //! The operator's credentials: the file `edi serve` writes at its first start, or one made from `edi client create`.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::{ConfigFlags, Exit, Failure};
 use crate::config::Issuer;
+use crate::keys::private_file::{self, PrivateFileError};
 use crate::secret::Secret;
 
 /// Who the command line is, and where edi is.
@@ -45,26 +45,19 @@ impl Credentials {
             ConfigFlags { config, ..Default::default() }.load()?.keys.operator_file
         };
         let shown = path.display();
-        let metadata = std::fs::metadata(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Failure::new(Exit::Data, format!("there are no credentials at {shown}")).hint(
+        let bytes = private_file::read(&path).map_err(|error| match error {
+            error if error.is_missing() => Failure::new(Exit::Data, format!("there are no credentials at {shown}")).hint(
                 "`edi serve` writes them at its first start; run this command in its folder, or set EDI_CREDENTIALS to \
-                 the file",
+                 the file. Lost? `edi recover` makes others",
             ),
-            _ => Failure::new(Exit::Data, format!("the credentials at {shown} cannot be read: {error}"))
+            PrivateFileError::OpenToWorld { .. } | PrivateFileError::OpenToGroup { .. } => {
+                Failure::new(Exit::Data, format!("the credentials: {error}")).hint(format!("chmod 600 {shown}"))
+            }
+            error => Failure::new(Exit::Data, format!("the credentials cannot be read: {error}"))
                 .hint("set EDI_CREDENTIALS to a file that you may read"),
         })?;
-        let ours = rustix::process::geteuid().as_raw();
-        if let Err(reason) = judge_mode(metadata.permissions().mode(), metadata.uid(), ours) {
-            return Err(Failure::new(Exit::Data, format!("the credentials at {shown} {reason}"))
-                .hint(format!("chmod 600 {shown}")));
-        }
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            Failure::new(Exit::Data, format!("the credentials at {shown} cannot be read: {error}"))
-                .hint("set EDI_CREDENTIALS to a file that you may read")
-        })?;
-        let text = Secret::new(text);
         // serde's words could repeat a value; only the place is told.
-        let raw: Raw = serde_json::from_str(text.expose()).map_err(|error| {
+        let raw: Raw = serde_json::from_slice(&bytes).map_err(|error| {
             let place = format!("line {}, column {}", error.line(), error.column());
             Failure::new(Exit::Data, format!("the credentials at {shown} do not parse ({place})"))
                 .hint("expected JSON with the texts issuer, admin, client_id and client_secret")
@@ -80,20 +73,10 @@ impl Credentials {
     }
 }
 
-/// Others must not read secrets; a group may, when root or we ourselves arranged it (Kubernetes mounts Secrets so).
-fn judge_mode(mode: u32, owner: u32, ours: u32) -> Result<(), &'static str> {
-    if mode & 0o007 != 0 {
-        Err("can be read by everybody on this machine")
-    } else if mode & 0o070 != 0 && owner != 0 && owner != ours {
-        Err("can be read by a group, and belong to somebody else")
-    } else {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -118,14 +101,21 @@ mod tests {
 
     #[test]
     fn credentials_that_others_can_read_are_refused() {
-        let file = written(GOOD, 0o604);
-        let failure = Credentials::read(Some(file.path())).unwrap_err();
-        assert_eq!(failure.exit, Exit::Data);
-        assert_eq!(failure.hint.unwrap(), format!("chmod 600 {}", file.path().display()));
-        for (mode, owner, fine) in
-            [(0o600, 7, true), (0o640, 7, true), (0o640, 0, true), (0o640, 9, false), (0o602, 7, false)]
-        {
-            assert_eq!(judge_mode(mode, owner, 7).is_ok(), fine, "{mode:o} of {owner}");
+        // Whom a group may trust is the rule of all private files: `private_file`.
+        for mode in [0o604, 0o602, 0o601, 0o620, 0o660] {
+            let file = written(GOOD, mode);
+            let failure = Credentials::read(Some(file.path())).unwrap_err();
+            assert_eq!(failure.exit, Exit::Data, "{mode:o}");
+            assert_eq!(failure.hint.unwrap(), format!("chmod 600 {}", file.path().display()), "{mode:o}");
+        }
+        for mode in [0o600, 0o400, 0o440, 0o640] {
+            assert!(Credentials::read(Some(written(GOOD, mode).path())).is_ok(), "{mode:o}");
+        }
+        let theirs = written(GOOD, 0o640);
+        // Only root can give a file away.
+        if std::os::unix::fs::chown(theirs.path(), Some(12_345), None).is_ok() {
+            let failure = Credentials::read(Some(theirs.path())).unwrap_err();
+            assert_eq!(failure.hint.unwrap(), format!("chmod 600 {}", theirs.path().display()));
         }
     }
 

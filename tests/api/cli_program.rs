@@ -78,7 +78,7 @@ fn missing_credentials_say_where_they_come_from() {
     assert_eq!(
         run.err,
         "error: there are no credentials at elsewhere/me.json\n  next: `edi serve` writes them at its first start; run \
-         this command in its folder, or set EDI_CREDENTIALS to the file\n"
+         this command in its folder, or set EDI_CREDENTIALS to the file. Lost? `edi recover` makes others\n"
     );
 }
 
