@@ -54,6 +54,8 @@ pub(super) struct Api {
     wanted: Vec<String>,
     /// The status of the last answer; 0 before it, and when nobody answered.
     last_status: u16,
+    /// The path of the last request.
+    asked: String,
 }
 
 /// What a command needs: any one of these, the narrowest first.
@@ -91,7 +93,7 @@ impl Api {
                 .hint("write it as http://127.0.0.1:8081 or https://edi-admin.example.com"));
         };
         let wanted = needs.iter().map(ToString::to_string).collect();
-        Ok(Self { who, server, token: None, wanted, last_status: 0 })
+        Ok(Self { who, server, token: None, wanted, last_status: 0, asked: String::new() })
     }
 
     /// Asks for these admin scopes as well: who grants a right shows that they hold it.
@@ -326,6 +328,7 @@ impl Api {
             request = request.header("content-type", kind).body(body.to_string());
         }
         let (who, next) = self.reached();
+        url.path().clone_into(&mut self.asked);
         self.last_status = 0;
         let answer = exchange::send(request, &who, next).await?;
         self.last_status = answer.status;
@@ -420,8 +423,10 @@ impl Api {
         }
         match answer.status {
             401 | 403 => self.refused(answer, message),
-            404 => Failure::new(Exit::Failed, message).hint("see what there is with the command's `list`"),
-            409 => Failure::new(Exit::Failed, message).hint("look at it as it is now with the command's `show`"),
+            404 => Failure::new(Exit::Failed, message)
+                .hint(format!("see what there is: {}", where_to_look(&self.asked, false))),
+            409 => Failure::new(Exit::Failed, message)
+                .hint(format!("see how it stands: {}", where_to_look(&self.asked, true))),
             412 => Failure::new(Exit::Failed, message).hint("somebody changed it meanwhile: look at it and try again"),
             429 | 502..=504 => Failure::new(Exit::Unavailable, message).hint(issuer::again(answer)),
             500.. => Failure::new(Exit::Failed, message).hint("the server's log says why under the request id"),
@@ -445,6 +450,23 @@ impl Api {
                 ),
             }),
         }
+    }
+}
+
+/// The command that shows what a path of the admin API is about: the thing itself if it is `there`, or all of its kind.
+fn where_to_look(path: &str, there: bool) -> String {
+    let path = path.rsplit_once("/admin/v1/").map_or(path, |(_, path)| path);
+    let mut segments = path.split('/');
+    let (what, id) = (segments.next().unwrap_or_default(), segments.next().filter(|_| there));
+    match (what, id) {
+        ("clients", Some(id)) => format!("`edi client show {}`", printable(id)),
+        ("clients", None) => "`edi client list`".into(),
+        ("deployments", Some(id)) => format!("`edi deployment show {}`", printable(id)),
+        ("deployments", None) => "`edi deployment list`".into(),
+        ("keys", _) => "`edi key list`".into(),
+        ("revocations", _) => "`edi revoke list`".into(),
+        ("roles", _) => "`edi role list`".into(),
+        _ => "`edi status`".into(),
     }
 }
 
@@ -515,6 +537,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_refusal_names_the_command_that_shows_more() {
+        for (path, there, command) in [
+            ("/admin/v1/clients/svc/secrets/rotate", true, "`edi client show svc`"),
+            ("/edi/admin/v1/clients/svc", false, "`edi client list`"),
+            ("/admin/v1/deployments", true, "`edi deployment list`"),
+            ("/admin/v1/keys/rotate", true, "`edi key list`"),
+            ("/admin/v1/revocations/jti/x", true, "`edi revoke list`"),
+            ("/admin/v1/reload", true, "`edi status`"),
+        ] {
+            assert_eq!(where_to_look(path, there), command, "{path}");
+        }
+    }
 
     #[test]
     fn a_challenge_names_the_scope() {

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use super::api::{Api, ApiFlags, Needs};
 use super::client_keygen::{self, Keygen};
 use super::client_whose::{self, Whose};
-use super::input::{confirm, secret_from_stdin};
+use super::input::{confirm, confirm_on_terminal, secret_from_stdin};
+use super::output::printable;
 use super::set::Change;
 use super::table::{Table, facts};
 use super::{Exit, Failure, Output, parse, view};
@@ -224,6 +225,12 @@ struct Update {
     /// The algorithm its tokens are signed with; `default`: the first of keys.algorithms
     #[arg(long, value_parser = parse::or_default::<Algorithm>)]
     alg: Option<parse::OrDefault<Algorithm>>,
+    /// Do not ask, as is done on a terminal before something is taken away
+    #[arg(long, short)]
+    yes: bool,
+    /// Say what would happen, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     api: ApiFlags,
 }
@@ -415,9 +422,9 @@ async fn update(it: Update, output: Output) -> Result<(), Failure> {
     let audiences =
         Change { key: "audiences", set: &it.audiences, add: &it.add_audiences, remove: &it.remove_audiences };
     let mut etag = None;
+    let mut current = Value::Null;
     if !(roles.is_empty() && scopes.is_empty() && audiences.is_empty()) {
-        let (current, version) = api.get_versioned(&path).await?;
-        etag = version;
+        (current, etag) = api.get_versioned(&path).await?;
         let mut change = |key: &str, applied: Option<(Value, Vec<String>)>| {
             if let Some((list, missing)) = applied {
                 patch.insert(key.into(), list);
@@ -433,12 +440,69 @@ async fn update(it: Update, output: Output) -> Result<(), Failure> {
     if patch.is_empty() {
         return Err(Failure::new(Exit::Usage, "nothing to change").hint("see `edi client update --help`"));
     }
+    let losses = losses(&current, &patch);
+    if it.dry_run {
+        if current.is_null() {
+            current = api.get(&path).await?;
+        }
+        return would_change(&current, &patch, &losses, output);
+    }
+    if !losses.is_empty() {
+        confirm_on_terminal(&format!("{}: {}?", it.id, losses.join("; ")), it.yes)?;
+    }
     let client = api.patch(&path, &patch.into(), etag.as_deref()).await?;
     if output.json {
         return output.json(&client);
     }
     output.line(format!("{} {} is changed", output.good("ok"), it.id))?;
     show(&client, output)
+}
+
+/// What a patch takes from the client as it is, in words.
+fn losses(current: &Value, patch: &Map<String, Value>) -> Vec<String> {
+    let mut losses = Vec::new();
+    for key in ["roles", "admin_scopes"] {
+        let Some(kept) = patch.get(key).and_then(Value::as_array) else { continue };
+        let gone: Vec<String> =
+            view::list(current, key).into_iter().filter(|held| kept.iter().all(|kept| kept != held)).collect();
+        if !gone.is_empty() {
+            losses.push(format!("take {} away and revoke the tokens that hold it", printable(&gone.join(", "))));
+        }
+    }
+    if patch.contains_key("secrets") {
+        losses.push("take all its secrets away".into());
+    }
+    if patch.get("jwks").is_some_and(Value::is_null) {
+        losses.push("take all its keys away".into());
+    }
+    losses
+}
+
+fn would_change(current: &Value, patch: &Map<String, Value>, losses: &[String], output: Output) -> Result<(), Failure> {
+    if output.json {
+        return output.json(&json!({
+            "dry_run": true, "would": "update", "client": current, "changes": patch, "consequences": losses,
+        }));
+    }
+    output.line(format!("would change {}; nothing was changed", printable(&view::text(current, "client_id"))))?;
+    let shown = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::Array(items)) if items.is_empty() => "-".to_owned(),
+        Some(Value::Array(items)) => {
+            items.iter().map(|item| item.as_str().unwrap_or("…")).collect::<Vec<_>>().join(", ")
+        }
+        Some(Value::Object(_)) => "…".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let changes = patch
+        .iter()
+        .map(|(key, to)| (key.as_str(), printable(&format!("{} → {}", shown(current.get(key)), shown(Some(to))))));
+    output.line(facts(&changes.collect::<Vec<_>>()))?;
+    for loss in losses {
+        output.line(format!("it would {loss}"))?;
+    }
+    Ok(())
 }
 
 async fn disable(it: Ending, output: Output) -> Result<(), Failure> {

@@ -7,11 +7,12 @@ use super::api::{Api, ApiFlags};
 use super::client::WRITE;
 use super::client_rotate::{self, Rotate};
 use super::input::{confirm, secret_from_stdin};
+use super::output::printable;
 use super::table::{Table, facts};
 use super::{Exit, Failure, Output, view};
 use crate::ambient::{Clock as _, SystemClock};
 use crate::config::parse_span;
-use crate::model::id::{ClientId, SecretId};
+use crate::model::id::ClientId;
 use crate::model::scope::AdminScope;
 use crate::model::time::Timestamp;
 
@@ -66,8 +67,9 @@ struct List {
 struct Remove {
     /// The client id
     id: ClientId,
-    /// The secret's id, as `list` shows it
-    secret_id: SecretId,
+    /// The secret's id or name, as `list` shows them
+    #[arg(value_name = "SECRET")]
+    secret: String,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -148,18 +150,48 @@ async fn list(it: &List, output: Output) -> Result<(), Failure> {
 }
 
 async fn remove(it: Remove, output: Output) -> Result<(), Failure> {
-    confirm(&format!("Take secret {} from {}? It stops working at once.", it.secret_id, it.id), it.yes)?;
     let mut api = Api::new(&it.api, WRITE)?;
-    api.delete(&["clients", it.id.as_str(), "secrets", it.secret_id.as_str()]).await.map_err(|failure| {
-        if failure.exit == Exit::Failed {
-            let hint = format!("`edi client secret list {}` shows the ids", it.id);
-            failure.hint(hint)
-        } else {
-            failure
-        }
+    let client = api.get(&["clients", it.id.as_str()]).await?;
+    let secret = known(&client, &it.secret).map_err(|why| {
+        Failure::new(Exit::Failed, why).hint(format!("`edi client secret list {}` shows ids and names", it.id))
     })?;
+    confirm(&format!("Take secret {secret} from {}? It stops working at once.", it.id), it.yes)?;
+    api.delete(&["clients", it.id.as_str(), "secrets", &secret]).await?;
     if output.json {
-        return output.json(&json!({ "client_id": it.id, "id": it.secret_id, "deleted": true }));
+        return output.json(&json!({ "client_id": it.id, "id": secret, "deleted": true }));
     }
-    output.line(format!("{} secret {} of {} no longer works", output.good("ok"), it.secret_id, it.id))
+    output.line(format!("{} secret {secret} of {} no longer works", output.good("ok"), it.id))
+}
+
+/// The id of the secret with this id or, if there is but one, this name.
+fn known(client: &Value, wanted: &str) -> Result<String, String> {
+    let secrets = client.get("secrets").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let is = |secret: &Value, key: &str| !wanted.is_empty() && view::text(secret, key) == wanted;
+    let with = |key: &'static str| secrets.iter().filter(move |secret| is(secret, key));
+    let shown = printable(wanted);
+    match (with("id").next(), with("name").collect::<Vec<_>>().as_slice()) {
+        (Some(secret), _) => Ok(view::text(secret, "id")),
+        (None, [secret]) => Ok(view::text(secret, "id")),
+        (None, []) => Err(format!("the client has no secret with the id or name {shown}")),
+        (None, _) => Err(format!("both secrets of the client are named {shown}: say which by its id")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_found_by_its_id_and_by_a_name_that_is_its_own() {
+        let secret = |id: &str, name: &str| json!({ "id": id, "name": name });
+        let client = json!({ "secrets": [secret("a1", "first"), secret("b2", "a1")] });
+        for (wanted, found) in
+            [("a1", Ok("a1")), ("b2", Ok("b2")), ("first", Ok("a1")), ("third", Err(())), ("", Err(()))]
+        {
+            assert_eq!(known(&client, wanted).map_err(drop), found.map(str::to_owned), "{wanted}");
+        }
+        let twins = json!({ "secrets": [secret("a1", "same"), secret("b2", "same")] });
+        assert!(known(&twins, "same").is_err());
+        assert!(known(&json!({}), "a1").is_err());
+    }
 }

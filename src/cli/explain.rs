@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
 use super::api::{Api, ApiFlags, Needs};
-use super::input::secret_from_stdin;
+use super::input::token_from_stdin;
 use super::table::Table;
 use super::{Exit, Failure, Output, parse, view};
 use crate::model::id::DeploymentId;
@@ -35,7 +35,7 @@ pub(super) struct Args {
 
 /// Does it.
 pub(super) async fn run(it: Args, output: Output) -> Result<(), Failure> {
-    let token = secret_from_stdin("token")?;
+    let token = token_from_stdin()?;
     let text = token.expose().trim();
     let text = text.strip_prefix("Bearer ").unwrap_or(text);
     let mut body = json!({ "token": text });

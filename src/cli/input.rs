@@ -34,6 +34,25 @@ pub(super) fn secret_from_stdin(what: &str) -> Result<Secret, Failure> {
     }
 }
 
+/// Reads a token from standard input: bare, or as the header that it came in.
+///
+/// # Errors
+/// Those of [`secret_from_stdin`].
+pub(super) fn token_from_stdin() -> Result<Secret, Failure> {
+    let text = secret_from_stdin("token")?;
+    Ok(Secret::new(bare(text.expose()).to_owned()))
+}
+
+/// The token in `Authorization: Bearer TOKEN`, `Bearer TOKEN`, or by itself.
+fn bare(text: &str) -> &str {
+    let after = |text: &'_ str, prefix: &str| {
+        text.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix)).then_some(prefix.len())
+    };
+    let text = text.trim();
+    let text = after(text, "authorization:").and_then(|at| text.get(at..)).unwrap_or(text).trim_start();
+    after(text, "bearer ").and_then(|at| text.get(at..)).unwrap_or(text).trim_start()
+}
+
 /// Asks a person for a secret at the terminal, which does not show it; reads it from standard input when that is no
 /// terminal.
 ///
@@ -83,6 +102,11 @@ impl Drop for Silent {
     }
 }
 
+/// Whether a person can be asked.
+pub(super) fn somebody_is_there() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
 /// Asks before something that cannot be taken back.
 ///
 /// # Errors
@@ -91,7 +115,7 @@ pub(super) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if !somebody_is_there() {
         return Err(Failure::new(Exit::Usage, format!("{question} Nobody is there to ask."))
             .hint("pass --yes if that is what you want"));
     }
@@ -104,5 +128,35 @@ pub(super) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
         Ok(())
     } else {
         Err(Failure::new(Exit::Failed, "nothing was changed"))
+    }
+}
+
+/// Asks where somebody can answer, and goes on where nobody can: for changes that can be taken back.
+///
+/// # Errors
+/// When the answer is not yes.
+pub(super) fn confirm_on_terminal(question: &str, yes: bool) -> Result<(), Failure> {
+    confirm(question, yes || !somebody_is_there())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pasted_header_holds_the_same_token() {
+        for pasted in [
+            "a.b.c",
+            " a.b.c\r",
+            "Bearer a.b.c",
+            "bearer  a.b.c",
+            "Authorization: Bearer a.b.c",
+            "authorization:bearer a.b.c ",
+        ] {
+            assert_eq!(bare(pasted), "a.b.c", "{pasted:?}");
+        }
+        for other in ["", "Bearer", "Bearerx", "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}"] {
+            assert_eq!(bare(other), other, "{other:?}");
+        }
     }
 }

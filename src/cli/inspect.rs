@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
-use super::input::secret_from_stdin;
+use super::input::token_from_stdin;
 use super::verify::{self, Decoded, Expected};
 use super::{Exit, Failure, Output, issuer, parse, view};
 use crate::ambient::{Clock as _, SystemClock};
@@ -39,7 +39,7 @@ pub(super) struct Args {
 
 /// Does it.
 pub(super) async fn run(it: Args, output: Output) -> Result<(), Failure> {
-    let token = secret_from_stdin("token")?;
+    let token = token_from_stdin()?;
     let text = token.expose().trim();
     let text = text.strip_prefix("Bearer ").unwrap_or(text);
     let decoded = verify::decode(text).map_err(|reason| {

@@ -17,7 +17,8 @@ use crate::model::id::TokenId;
 use crate::oauth::assertion::ASSERTION_TYPE;
 use crate::secret::Secret;
 
-const NEXT: &str = "is it running? start it with `edi serve`, or point EDI_ISSUER (--issuer) at the right one";
+const NEXT: &str = "is it running at that address? `edi serve` starts it; the issuer is what --issuer, EDI_ISSUER or the \
+                    operator's credentials say; EDI_PUBLIC names another way to it";
 
 /// What discovery says, as far as the command line needs it.
 #[derive(Debug, Deserialize)]

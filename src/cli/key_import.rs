@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args as ClapArgs;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -21,7 +23,7 @@ const WRITE: Needs = &[AdminScope::Admin];
 ///
 /// The key signs from now on, as verifiers know it already; the key that signed until now stays trusted until its tokens
 /// have expired. With --verify-only it never signs here and is published until its own tokens have expired. It is sealed
-/// at once, and rotates and retires like any other. PKCS#8, SEC1 and PKCS#1 in PEM, and JWK.
+/// at once, and rotates and retires like any other. PKCS#8, SEC1 and PKCS#1 in PEM, PKCS#8 in DER, and JWK.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
@@ -83,9 +85,52 @@ fn read(it: &Args) -> Result<Value, Failure> {
         return Ok(secret_from_stdin("private key")?.expose().into());
     }
     let bytes = private_file::read(&it.file).map_err(|error| Failure::new(Exit::Data, error.to_string()))?;
+    if let Some(pem) = pem_of_der(&bytes) {
+        return Ok(pem.as_str().into());
+    }
     let text = Zeroizing::new(String::from_utf8(bytes.to_vec()).unwrap_or_default());
     if text.trim().is_empty() {
-        return Err(Failure::new(Exit::Data, format!("{} holds no text: expected PEM or a JWK", it.file.display())));
+        return Err(Failure::new(
+            Exit::Data,
+            format!("{} holds no key: expected PEM, a JWK, or PKCS#8 in DER", it.file.display()),
+        ));
     }
     Ok(text.as_str().into())
+}
+
+/// PKCS#8 in DER, as the PEM that the server takes.
+fn pem_of_der(bytes: &[u8]) -> Option<Zeroizing<String>> {
+    // A sequence that begins with a version, 0 or 1 (RFC 5958 §2), and is no text.
+    let inside = match bytes {
+        [0x30, short, rest @ ..] if *short < 0x80 => rest,
+        [0x30, 0x81, _, rest @ ..] | [0x30, 0x82, _, _, rest @ ..] => rest,
+        _ => return None,
+    };
+    if !matches!(inside, [2, 1, 0 | 1, 0x30, ..]) {
+        return None;
+    }
+    let body = Zeroizing::new(STANDARD.encode(bytes));
+    Some(Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", *body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ambient::SeededEntropy;
+    use crate::keys::generate::NewKey;
+    use crate::keys::import;
+
+    #[test]
+    fn a_pkcs8_file_in_der_is_read_like_its_pem() {
+        for algorithm in [Algorithm::Es256, Algorithm::EdDsa] {
+            let made = NewKey::generate(algorithm, &*SeededEntropy::new(7)).unwrap();
+            let pem = pem_of_der(&made.pkcs8).unwrap();
+            assert_eq!(import::read(&pem, None, None).unwrap().kid, made.kid, "{algorithm}");
+        }
+        for other in
+            [&b"-----BEGIN PRIVATE KEY-----"[..], b"{\"kty\":\"EC\"}", b"", b"0", &[0x30, 3, 2, 1, 0], &[0x30, 0x82, 1]]
+        {
+            assert!(pem_of_der(other).is_none(), "{other:?}");
+        }
+    }
 }

@@ -180,7 +180,18 @@ async fn token(
 /// Does it.
 pub(super) async fn logout(args: LogoutArgs, output: Output) -> Result<(), Failure> {
     let folder = folder()?;
-    let Some(session) = Session::find(&folder, args.server.as_deref())? else {
+    let found = Session::find(&folder, args.server.as_deref());
+    if let Err(unusable) = &found {
+        // What cannot be read cannot be revoked; that it is gone is what was asked for.
+        let path = Session::discard(&folder, args.server.as_deref())?;
+        output.note(format!("note: {}", unusable.message));
+        let path = path.display().to_string();
+        if output.json {
+            return output.json(&json!({ "removed": path, "revoked": false }));
+        }
+        return output.line(format!("{} {path} is removed; its token was not revoked", output.good("ok")));
+    }
+    let Some(session) = found? else {
         return Err(Failure::new(Exit::Failed, "nobody is logged in").hint("`edi whoami` says who the command line is"));
     };
     let holds = |wanted: AdminScope| {

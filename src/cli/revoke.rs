@@ -4,7 +4,7 @@ use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::api::{Api, ApiFlags, Needs};
-use super::input::{confirm, secret_from_stdin};
+use super::input::{confirm, somebody_is_there, token_from_stdin};
 use super::output::printable;
 use super::table::{Table, facts};
 use super::{Exit, Failure, Output, parse, verify, view};
@@ -160,15 +160,22 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
             if args.dry_run {
                 return dry_run(plan, &args.api, output).await;
             }
+            let mut api = Api::new(&args.api, WRITE)?;
             if let Some(question) = &plan.question {
+                if !args.yes && somebody_is_there() {
+                    doubt(&mut api, &plan, output).await;
+                }
                 confirm(question, args.yes)?;
             }
-            let mut body = plan.body;
+            let mut body = plan.body.clone();
             if let Some(reason) = args.reason {
                 body.insert("reason".into(), reason.into());
             }
-            let mut api = Api::new(&args.api, WRITE)?;
             let revocation = api.post(&["revocations"], &body.into()).await?;
+            // Nobody was asked, so nothing kept it from having its effect first.
+            if args.yes {
+                doubt(&mut api, &plan, output).await;
+            }
             if output.json {
                 return output.json(&revocation);
             }
@@ -176,6 +183,20 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
             output.line(facts(&rows(&revocation)))
         }
         (None, None) => Err(Failure::new(Exit::Usage, "nothing to revoke").hint("see `edi revoke --help`")),
+    }
+}
+
+/// Says when a revocation may not be the one that is meant: ids of what is gone can be revoked, and so can mistyped ones.
+async fn doubt(api: &mut Api, plan: &Plan, output: Output) {
+    let what = match plan.kind {
+        "client" => "there is no client with this id now: was it deleted, or is it mistyped?",
+        "role" => "no client holds this role now: was it taken away, or is it mistyped?",
+        _ => return,
+    };
+    let mut body = plan.body.clone();
+    body.insert("dry_run".into(), true.into());
+    if api.post(&["revocations"], &body.into()).await.is_ok_and(|found| found.get("client_count") == Some(&json!(0))) {
+        output.note(format!("note: {what}"));
     }
 }
 
@@ -193,7 +214,7 @@ struct Plan {
 impl Plan {
     fn of(what: What) -> Result<Self, Failure> {
         if what.token.is_some() {
-            let token = secret_from_stdin("token")?;
+            let token = token_from_stdin()?;
             // A look at the id; the server judges the token itself.
             let id = match verify::decode(token.expose()) {
                 Ok(decoded) => view::text(&decoded.claims, "jti"),

@@ -96,6 +96,18 @@ impl Session {
         }))
     }
 
+    /// Forgets the login at `server`, or else the latest, without reading it: for one that cannot be used. Gives the file
+    /// that is gone.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn discard(folder: &Path, server: Option<&str>) -> Result<PathBuf, Failure> {
+        let current = std::fs::read_to_string(folder.join(CURRENT)).unwrap_or_default();
+        let path = file_of(folder, server.unwrap_or(current.trim()));
+        remove(folder, &path)?;
+        Ok(path)
+    }
+
     /// Keeps it, in place of an earlier one at the same server, as the one that counts.
     ///
     /// # Errors
@@ -129,12 +141,7 @@ impl Session {
     /// # Errors
     /// I/O.
     pub(super) fn forget(&self, folder: &Path) -> Result<(), Failure> {
-        let current = folder.join(CURRENT);
-        if std::fs::read_to_string(&current).is_ok_and(|server| file_of(folder, server.trim()) == self.path) {
-            let _ = std::fs::remove_file(&current);
-        }
-        std::fs::remove_file(&self.path)
-            .map_err(|error| Failure::new(Exit::Failed, format!("{} cannot be removed: {error}", self.path.display())))
+        remove(folder, &self.path)
     }
 
     /// Refuses when it has ended: nobody else is asked in its place, or the audit would name somebody else.
@@ -151,6 +158,16 @@ impl Session {
         )
         .hint(format!("`edi login --client-id {}`, or `edi logout` to go on with a credentials file", self.client_id)))
     }
+}
+
+/// Removes the login at `path`, and with it the note that it is the one that counts.
+fn remove(folder: &Path, path: &Path) -> Result<(), Failure> {
+    let current = folder.join(CURRENT);
+    if std::fs::read_to_string(&current).is_ok_and(|server| file_of(folder, server.trim()) == path) {
+        let _ = std::fs::remove_file(&current);
+    }
+    std::fs::remove_file(path)
+        .map_err(|error| Failure::new(Exit::Failed, format!("{} cannot be removed: {error}", path.display())))
 }
 
 /// A server's name, fit for a file.
@@ -224,6 +241,8 @@ mod tests {
         std::fs::write(&kept.path, "{\"access_token\": \"hunter2\"").unwrap();
         let failure = Session::find(&folder, None).unwrap_err();
         assert!(failure.message.contains("does not parse") && !failure.message.contains("hunter2"));
+        assert_eq!(Session::discard(&folder, None).unwrap(), kept.path);
+        assert!(Session::find(&folder, None).unwrap().is_none() && !kept.path.exists());
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub enum ImportError {
     #[error("this is OpenSSH's format; convert a copy first: `ssh-keygen -p -m PKCS8 -f COPY`")]
     OpenSsh,
     /// More than one key.
-    #[error("there is more than one key; import them one by one (of a JWK set: `jq '.keys[0]' FILE`)")]
+    #[error("there is a set of keys, or several; import them one by one (of a JWK set: `jq '.keys[0]' FILE`)")]
     Several,
     /// A symmetric key, or a kind edi does not sign with.
     #[error("a key of this kind is not used here: expected EC on P-256, Ed25519 or RSA, not {0}")]

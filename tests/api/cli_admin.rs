@@ -126,8 +126,9 @@ async fn secrets_are_added_listed_and_removed() {
     assert_eq!(fake.asked()[0].json(), json!({ "name": "next", "expires_at": "2027-01-31T00:00:00Z" }));
     assert!(fake.operator("client secret list svc").await.out.contains("a1      -     generated"));
     assert_eq!(fake.operator("client secret remove svc a1 --yes").await.code, 0);
+    assert_eq!(fake.asked().last().unwrap().line, "DELETE /admin/v1/clients/svc/secrets/a1");
     let run = fake.operator("client secret remove svc zz --yes").await;
-    assert!(run.code == 1 && run.err.contains("`edi client secret list svc` shows the ids"), "{run:?}");
+    assert!(run.code == 1 && run.err.contains("`edi client secret list svc` shows ids and names"), "{run:?}");
 }
 
 #[actix_web::test]
@@ -192,8 +193,36 @@ async fn revoking_says_what_it_covers() {
     assert_eq!(fake.asked().len(), 0);
     let run = fake.operator("revoke --client svc --reason left --yes").await;
     assert!(run.out.contains("covers issued until  2026-11-21T20:00:02Z"), "{run:?}");
-    assert_eq!(fake.asked().last().unwrap().json(), json!({ "kind": "client", "id": "svc", "reason": "left" }));
+    let asked = fake.asked();
+    assert_eq!(asked[0].json(), json!({ "kind": "client", "id": "svc", "reason": "left" }), "first what was asked for");
+    assert_eq!(asked[1].json(), json!({ "kind": "client", "id": "svc", "dry_run": true }), "then whether it was meant");
+    assert!(!run.err.contains("mistyped"), "{run:?}");
     assert!(fake.operator("revocations list --kind client").await.out.contains("operator  left"));
+}
+
+#[actix_web::test]
+async fn revoking_what_nobody_is_or_holds_is_done_and_doubted() {
+    for (line, doubt) in [
+        ("revoke --client fraud-calller --yes", "there is no client with this id now"),
+        ("revoke --role fruad --yes", "no client holds this role now"),
+    ] {
+        let fake = Fake::start().on("POST /admin/v1/revocations", 201, json!({ "kind": "client", "client_count": 0 }));
+        let run = fake.operator(line).await;
+        assert!(run.code == 0 && run.err.contains(doubt), "{run:?}");
+    }
+}
+
+#[actix_web::test]
+async fn taking_a_role_away_can_be_rehearsed() {
+    let fake = Fake::start().on("GET /admin/v1/clients/svc", 200, client("svc"));
+    let run = fake.operator("client update svc --remove-role spam --name Risk --dry-run").await;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.out.contains("nothing was changed") && run.out.contains("fraud, spam → fraud"), "{run:?}");
+    assert!(run.out.contains("take spam away and revoke the tokens that hold it"), "{run:?}");
+    let json = fake.operator("client update svc --role other --dry-run --json").await.json();
+    assert_eq!(json["changes"], json!({ "roles": ["other"] }));
+    assert!(json["consequences"][0].as_str().unwrap().contains("fraud, spam"), "{json}");
+    assert!(fake.asked().iter().all(|asked| asked.line.starts_with("GET")), "{:?}", fake.asked());
 }
 
 #[actix_web::test]
@@ -246,8 +275,11 @@ async fn a_pasted_token_is_revoked_from_standard_input() {
     assert_eq!(run.code, 0, "{run:?}");
     assert_eq!(fake.asked()[0].json(), json!({ "kind": "token", "token": token }));
     assert!(!format!("{run:?}").contains(token));
+    let header = format!("Authorization: Bearer {token}");
+    assert_eq!(fake.run(fake.program().stdin(&header), "revoke --token -").await.code, 0);
+    assert_eq!(fake.asked()[1].json()["token"], token);
     let run = fake.run(fake.program().stdin("rubbish"), "revoke --token -").await;
-    assert_eq!((run.code, fake.asked().len()), (65, 1), "{run:?}");
+    assert_eq!((run.code, fake.asked().len()), (65, 2), "{run:?}");
 }
 
 #[actix_web::test]
@@ -332,7 +364,7 @@ async fn every_refusal_says_what_to_do_next() {
     });
     for (status, body, code, text) in [
         (422, problem, 1, "error: Invalid\n  roles[0]: no such grammar\n  request id: req-1\n"),
-        (409, json!({ "title": "Conflict", "detail": "svc exists" }), 1, "next: look at it as it is now"),
+        (409, json!({ "title": "Conflict", "detail": "svc exists" }), 1, "next: see how it stands: `edi client list`"),
         (401, json!({ "title": "Unauthorized" }), 77, "do EDI_SERVER and the credentials at keys/operator.json belong"),
         (500, json!({ "title": "Internal" }), 1, "the server's log says why under the request id"),
         (503, json!({ "title": "Busy" }), 69, "try again in 3 s"),

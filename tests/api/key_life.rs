@@ -81,6 +81,16 @@ async fn an_emergency_says_beforehand_whom_it_concerns() {
 }
 
 #[tokio::test]
+async fn a_key_set_is_cached_for_no_longer_than_a_key_is_published_before_it_signs() {
+    let edi = Setup::new().set("keys.publish_before", "10s").start().await;
+    edi.advance(60);
+    let keys = edi.ask("GET", "/.well-known/jwks.json").send().await.assert(200);
+    assert_eq!(keys.header("cache-control"), "public, max-age=10");
+    let plan = edi.admin("GET", "keys/plan", &Value::Null).await.assert(200).json();
+    assert_eq!(plan["jwks_max_age"], 10);
+}
+
+#[tokio::test]
 async fn the_plan_tells_what_is_to_come_and_what_is_at_risk() {
     let setup = Setup::new().set("keys.publish_before", "10m");
     let edi = setup.start().await;
