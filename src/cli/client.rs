@@ -225,14 +225,21 @@ struct Update {
     /// The algorithm its tokens are signed with; `default`: the first of keys.algorithms
     #[arg(long, value_parser = parse::or_default::<Algorithm>)]
     alg: Option<parse::OrDefault<Algorithm>>,
+    #[command(flatten)]
+    care: Care,
+    #[command(flatten)]
+    api: ApiFlags,
+}
+
+/// How to go about what takes something away.
+#[derive(Debug, ClapArgs)]
+struct Care {
     /// Do not ask, as is done on a terminal before something is taken away
     #[arg(long, short)]
     yes: bool,
     /// Say what would happen, and change nothing
     #[arg(long)]
     dry_run: bool,
-    #[command(flatten)]
-    api: ApiFlags,
 }
 
 /// Does it.
@@ -441,14 +448,14 @@ async fn update(it: Update, output: Output) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, "nothing to change").hint("see `edi client update --help`"));
     }
     let losses = losses(&current, &patch);
-    if it.dry_run {
+    if it.care.dry_run {
         if current.is_null() {
             current = api.get(&path).await?;
         }
         return would_change(&current, &patch, &losses, output);
     }
     if !losses.is_empty() {
-        confirm_on_terminal(&format!("{}: {}?", it.id, losses.join("; ")), it.yes)?;
+        confirm_on_terminal(&format!("{}: {}?", it.id, losses.join("; ")), it.care.yes)?;
     }
     let client = api.patch(&path, &patch.into(), etag.as_deref()).await?;
     if output.json {

@@ -143,7 +143,7 @@ impl Operation {
             }
             Self::RevocationCreate => match revocations::create(service, operator, body).await? {
                 revocations::Outcome::Done(done) => made(&done).json(&done),
-                would => ok(&would),
+                would @ revocations::Outcome::Would(_) => ok(&would),
             },
             Self::RevocationShow => ok(&revocation_list::show(service, operator, id, call.name(1)).await?),
             Self::RevocationUndo => {
