@@ -192,6 +192,8 @@ fn refusals_are_in_the_dialect_of_their_listener_and_keep_manners() {
     let large = "x".repeat(17 * 1024);
     let closing = "Host: edi\r\nConnection: close\r\n";
     let many_headers = "X: 1\r\n".repeat(120);
+    let framed =
+        |how: &str, body: &str| format!("POST /oauth2/token HTTP/1.1\r\nHost: a\r\n{FORM}{BASIC}{how}\r\n\r\n{body}");
     let huge_header = format!("X: {}\r\n", "h".repeat(200 * 1024));
     for (what, request, code) in [
         ("no credentials", form("", "grant_type=client_credentials"), 401),
@@ -270,6 +272,26 @@ fn refusals_are_in_the_dialect_of_their_listener_and_keep_manners() {
         ("a folded header", "GET /jwks HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n".into(), 400),
         ("garbage", "\u{1}\u{2}\u{3} garbage\r\n\r\n".into(), 400),
         ("tls", "\u{16}\u{3}\u{1}\u{2}\r\n\r\n".into(), 400),
+        ("a folded host", "GET /jwks HTTP/1.1\r\nHost: a\r\n b\r\n\r\n".into(), 400),
+        ("a bare carriage return", "GET /jwks HTTP/1.1\r\nHost: a\rX: y\r\n\r\n".into(), 400),
+        ("a NUL in a header", "GET /jwks HTTP/1.1\r\nHost: a\r\nX: a\u{0}b\r\n\r\n".into(), 400),
+        ("a NUL in the path", "GET /jw\u{0}ks HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400),
+        ("a vertical tab before chunked", framed("Transfer-Encoding: \u{b}chunked", "0\r\n\r\n"), 400),
+        ("chunked that is not last", framed("Transfer-Encoding: chunked, identity", "0\r\n\r\n"), 400),
+        ("chunked that is not chunked", framed("Transfer-Encoding: xchunked", "0\r\n\r\n"), 400),
+        ("the same length twice", framed("Content-Length: 3\r\nContent-Length: 3", "a=b"), 400),
+        ("lengths in a list", framed("Content-Length: 3, 3", "a=b"), 400),
+        ("a signed length", framed("Content-Length: +3", "a=b"), 400),
+        ("a length in hexadecimal", framed("Content-Length: 0x3", "a=b"), 400),
+        ("a length in other digits", framed("Content-Length: \u{663}", "a=b"), 400),
+        ("a length of twenty digits", framed("Content-Length: 18446744073709551616", "a=b"), 400),
+        ("no length at all", framed("Content-Length:", "a=b"), 400),
+        ("a chunk of all there is", framed("Transfer-Encoding: chunked", "ffffffffffffffff1\r\na=b"), 400),
+        ("a negative chunk", framed("Transfer-Encoding: chunked", "-1\r\na=b\r\n0\r\n\r\n"), 400),
+        ("a chunk with bare line feeds", framed("Transfer-Encoding: chunked", "3\na=b\n0\n\n"), 400),
+        ("a chunk that does not end", framed("Transfer-Encoding: chunked", "3\r\na=bXX0\r\n\r\n"), 400),
+        ("two spaces", "GET  /jwks  HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400),
+        ("no version", "GET /jwks\r\n\r\n".into(), 400),
         ("another version", "GET /jwks HTTP/3.7\r\nHost: a\r\n\r\n".into(), 400),
         ("http2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 400),
         ("many headers", format!("GET /jwks HTTP/1.1\r\nHost: a\r\n{many_headers}\r\n"), 431),
@@ -414,6 +436,35 @@ fn pipelined_requests_are_answered_in_order_and_one_bad_ends_the_connection() {
         answer.match_indices("HTTP/1.1 ").filter_map(|(at, _)| answer.get(at + 9..at + 12)).collect();
     assert_eq!(codes, ["200", "200", "200", "404", "400"], "{answer}");
     assert_eq!(answer.matches("x-request-id").count(), 5);
+}
+
+#[test]
+fn what_follows_a_request_that_could_be_read_in_two_ways_is_never_answered() {
+    let server = Server::start();
+    let hidden = "GET /jwks HTTP/1.1\r\nHost: a\r\n\r\n";
+    for framing in [
+        format!("Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 5 + hidden.len()),
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n".to_owned(),
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n".to_owned(),
+        "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n".to_owned(),
+        "Content-Length: 0\r\nContent-Length: 41\r\n\r\n".to_owned(),
+        "X: a\r\n Content-Length: 41\r\n\r\n".to_owned(),
+    ] {
+        let answer = exchange(server.public, format!("POST /oauth2/token HTTP/1.1\r\nHost: a\r\n{framing}{hidden}"));
+        assert_eq!((status(&answer), answer.matches("HTTP/1.1 ").count()), (400, 1), "{framing}: {answer}");
+        assert_eq!(header(&answer, "connection"), Some("close"), "{framing}: {answer}");
+    }
+    // What has one reading alone is read: trailers and extensions of chunks, and the request behind them.
+    let body = "scope=a";
+    let chunked = format!("{:x};ext=\"1\"\r\n{body}\r\n0;x\r\nX-Trailer: 1\r\nContent-Length: 9\r\n\r\n", body.len());
+    let head = format!("POST /oauth2/token HTTP/1.1\r\nHost: a\r\n{FORM}{BASIC}Transfer-Encoding: chunked\r\n\r\n");
+    let answer = exchange(
+        server.public,
+        format!("{head}{chunked}GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+    );
+    let codes: Vec<&str> =
+        answer.match_indices("HTTP/1.1 ").filter_map(|(at, _)| answer.get(at + 9..at + 12)).collect();
+    assert_eq!(codes, ["200", "404"], "{answer}");
 }
 
 #[test]

@@ -45,9 +45,11 @@ pub fn segments(path: &str) -> Result<Vec<&str>, NoRoute> {
 }
 
 /// Printable ASCII without `\ ; # " < > ^ ` { | }`, and every escape one of a byte that must be escaped and separates
-/// nothing.
+/// nothing. Escapes beyond ASCII are whole characters of UTF-8: `%c0%ae` is a second spelling of `.` to some decoders.
 fn literal(bytes: &[u8]) -> bool {
     let mut rest = bytes;
+    // Nothing is allocated as long as there are none.
+    let mut beyond_ascii = Vec::new();
     while let Some((&byte, after)) = rest.split_first() {
         rest = after;
         match byte {
@@ -55,17 +57,26 @@ fn literal(bytes: &[u8]) -> bool {
                 let [high, low, after @ ..] = rest else { return false };
                 let digit = |b: u8| char::from(b).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
                 let (Some(high), Some(low)) = (digit(*high), digit(*low)) else { return false };
-                if !may_be_escaped(high * 16 + low) {
+                let byte = high * 16 + low;
+                if !may_be_escaped(byte) {
                     return false;
                 }
                 rest = after;
+                if !byte.is_ascii() {
+                    beyond_ascii.push(byte);
+                    continue;
+                }
             }
             b'\\' | b';' | b'#' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' => return false,
             0x21..=0x7e => {}
             _ => return false,
         }
+        if std::str::from_utf8(&beyond_ascii).is_err() {
+            return false;
+        }
+        beyond_ascii.clear();
     }
-    true
+    std::str::from_utf8(&beyond_ascii).is_ok()
 }
 
 /// Escapes of unreserved characters, of separators and of controls have two readings; of the rest, one.
@@ -267,6 +278,7 @@ mod tests {
             ("/model/", "all"),
             ("/model/a%20b", "all"),
             ("/model/%C3%A4", "all"),
+            ("/model/%c3%a4%E2%82%ac%20x", "all"),
         ] {
             assert_eq!(found(&routes, "m.example", path).as_deref(), Ok(id), "{path}");
         }
@@ -310,6 +322,12 @@ mod tests {
             "/model/\u{0}",
             "/model/fraud\r\nX: y",
             "/model/%252e%252e",
+            "/model/%c0%ae%c0%ae/x",
+            "/model/%e0%80%ae",
+            "/model/%ff",
+            "/model/%C3x%A4",
+            "/model/%C3",
+            "/model/%C3%20%A4",
             "/model/a|b",
             "/model/<x>",
         ] {
