@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::edi::Setup;
 use crate::support::fake::Fake;
-use crate::support::program::{Program, Run};
+use crate::support::program::{Program, Run, run};
 
 const OAUTH: &str = "GET /.well-known/oauth-authorization-server";
 const OIDC: &str = "GET /.well-known/openid-configuration";
@@ -152,4 +152,15 @@ async fn edi_itself_is_in_order_from_end_to_end() {
     assert!(run.code == 1 && run.out.contains("invalid_client") && !run.out.contains(&svc.secret), "{run:?}");
     let run = Program::new().run("doctor --issuer http://127.0.0.1:1");
     assert_eq!(run.code, 1, "nobody there: {run:?}");
+}
+
+#[tokio::test]
+async fn without_an_issuer_it_goes_by_the_operators_own() {
+    let (setup, _edi, issuer) = Setup::new().reachable().await;
+    let credentials = setup.path("keys/operator.json").display().to_string();
+    let own = run(Program::new().env("EDI_CREDENTIALS", &credentials), "doctor --json").await;
+    assert_eq!((own.code, own.json()["issuer"].as_str()), (0, Some(issuer.as_str())), "{own:?}");
+    let nobodys = Program::new().run("doctor");
+    assert!(nobodys.code == 2, "{nobodys:?}");
+    assert!(nobodys.err.contains("no issuer is named") && nobodys.err.contains("--issuer"), "{nobodys:?}");
 }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use self::fetch::Fetched;
 use self::finding::{Findings, Outcome};
+use super::api::{Api, ApiFlags};
 use super::input::secret_from_stdin;
 use super::verify::{self, Expected};
 use super::{Exit, Failure, Output, issuer, parse, view};
@@ -38,6 +39,7 @@ const SLOW: Duration = Duration::from_secs(1);
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
+  edi doctor                                          # the issuer of `edi login` or keys/operator.json
   edi doctor --issuer https://edi.example.com
   EDI_CLIENT_SECRET=… edi doctor --issuer https://edi.example.com --client-id svc --audience model-prediction-api
   kubectl exec deploy/my-proxy -- edi doctor --issuer https://edi.example.com    # from where it matters
@@ -45,9 +47,9 @@ Examples:
 
 Exit codes: 0 nothing fails (there may be warnings), 1 something does")]
 pub(super) struct Args {
-    /// The issuer: the text that `iss` carries and verifiers are configured with
+    /// The issuer: the text that `iss` carries and verifiers are configured with [default: the operator's own]
     #[arg(long, value_name = "URL", env = "EDI_ISSUER", hide_env_values = true)]
-    issuer: Issuer,
+    issuer: Option<Issuer>,
     /// Get a token as this client and verify it; its secret is in EDI_CLIENT_SECRET or on standard input
     #[arg(long, value_name = "ID", env = "EDI_CLIENT_ID", hide_env_values = true)]
     client_id: Option<ClientId>,
@@ -64,18 +66,22 @@ pub(super) struct Args {
 
 /// Does it.
 pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    let issuer = match &args.issuer {
+        Some(issuer) => issuer.clone(),
+        None => own_issuer()?,
+    };
     let secret = secret(&args)?;
     let mut all = Findings::default();
-    let oauth = fetch::get(&args.issuer.metadata_url(), &[("origin", "https://doctor.example")]).await;
-    let oidc = fetch::get(&args.issuer.endpoint("/.well-known/openid-configuration"), &[]).await;
-    let first = metadata::judge(metadata::OAUTH, &args.issuer, &oauth, &mut all);
-    let second = metadata::judge(metadata::OIDC, &args.issuer, &oidc, &mut all);
+    let oauth = fetch::get(&issuer.metadata_url(), &[("origin", "https://doctor.example")]).await;
+    let oidc = fetch::get(&issuer.endpoint("/.well-known/openid-configuration"), &[]).await;
+    let first = metadata::judge(metadata::OAUTH, &issuer, &oauth, &mut all);
+    let second = metadata::judge(metadata::OIDC, &issuer, &oidc, &mut all);
     let documents: Vec<&Value> = [&first, &second].into_iter().flatten().collect();
-    metadata::judge_content(&args.issuer, &documents, &mut all);
+    metadata::judge_content(&issuer, &documents, &mut all);
     if let Some(known) = documents.first() {
         let keys = keys(known, &mut all).await;
         token_endpoint(known, &mut all).await;
-        token(&args, known, secret.as_ref(), keys.as_deref(), &mut all).await;
+        token(&args, &issuer, known, secret.as_ref(), keys.as_deref(), &mut all).await;
     } else if all.count(Outcome::Failure) == 0 {
         let fix = "the issuer publishes its metadata at one of the two places above; check its URL, path included";
         all.fail("metadata", "there is none", fix);
@@ -84,8 +90,19 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let reached: Vec<&Fetched> = [&oauth, &oidc].into_iter().filter_map(|it| it.as_ref().ok()).collect();
     clock(&reached, now, &mut all);
     manner(&reached, &mut all);
-    tls::judge(&args.issuer, !reached.is_empty(), now, &mut all).await;
-    report(&args.issuer, &all, output)
+    tls::judge(&issuer, !reached.is_empty(), now, &mut all).await;
+    report(&issuer, &all, output)
+}
+
+/// The issuer of the credentials or the login that other commands go by.
+fn own_issuer() -> Result<Issuer, Failure> {
+    let named = std::env::var_os("EDI_CREDENTIALS").filter(|path| !path.is_empty());
+    let flags = named.map_or_else(ApiFlags::default, |path| ApiFlags::of(path.into()));
+    let own = Api::new(&flags, &[]).map(|api| api.issuer().clone());
+    own.map_err(|failure| {
+        Failure::new(Exit::Usage, format!("no issuer is named, and there is none to go by: {}", failure.message))
+            .hint("name it: edi doctor --issuer https://edi.example.com, or EDI_ISSUER")
+    })
 }
 
 fn secret(args: &Args) -> Result<Option<Secret>, Failure> {
@@ -137,7 +154,14 @@ async fn token_endpoint(known: &Value, all: &mut Findings) {
 }
 
 /// A token from end to end.
-async fn token(args: &Args, known: &Value, secret: Option<&Secret>, keys: Option<&[Value]>, all: &mut Findings) {
+async fn token(
+    args: &Args,
+    issuer: &Issuer,
+    known: &Value,
+    secret: Option<&Secret>,
+    keys: Option<&[Value]>,
+    all: &mut Findings,
+) {
     const CHECK: &str = "token";
     let (Some(client), Some(secret)) = (&args.client_id, secret) else {
         all.skip(CHECK, "no client is given: --client-id, and its secret in EDI_CLIENT_SECRET");
@@ -145,27 +169,20 @@ async fn token(args: &Args, known: &Value, secret: Option<&Secret>, keys: Option
     };
     let parameters: Vec<(&str, &str)> = args.scope.iter().map(|scope| ("scope", scope.as_str())).collect();
     let endpoint = view::text(known, "token_endpoint");
-    let answer = match issuer::token(
-        &args.issuer,
-        &endpoint,
-        client.as_str(),
-        &issuer::Proof::Secret(secret),
-        &parameters,
-    )
-    .await
-    {
-        Ok(answer) => answer,
-        Err(refusal) => {
-            all.fail(CHECK, refusal.failure.message, refusal.failure.hint.unwrap_or_default());
-            return;
-        }
-    };
+    let answer =
+        match issuer::token(issuer, &endpoint, client.as_str(), &issuer::Proof::Secret(secret), &parameters).await {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                all.fail(CHECK, refusal.failure.message, refusal.failure.hint.unwrap_or_default());
+                return;
+            }
+        };
     let text = Secret::new(view::text(&answer, "access_token"));
     let Ok(decoded) = verify::decode(text.expose()) else {
         all.warn(CHECK, "the access token is no JWT", "verifiers must introspect; none can verify it by the key set");
         return;
     };
-    let expected = Expected { issuer: Some(args.issuer.as_str()), audience: args.audience.as_deref(), keys };
+    let expected = Expected { issuer: Some(issuer.as_str()), audience: args.audience.as_deref(), keys };
     // This machine's clock is judged apart: a second of difference is no fault of the token's.
     let now = SystemClock.now().plus(Duration::from_secs(2));
     for reason in decoded.refusals(&expected, now) {
