@@ -160,7 +160,7 @@ fn metadata() -> Value {
 /// The operation at an endpoint that is no door.
 pub(super) fn describe(endpoint: Endpoint, settings: &Settings) -> Op {
     match endpoint {
-        Endpoint::Token => token(),
+        Endpoint::Token => token(settings),
         Endpoint::Introspect => introspect(),
         Endpoint::Revoke => revoke(),
         Endpoint::Jwks => document("The published keys", "RFC 7517.", schema("Jwks"), json!({ "keys": [jwk()] })),
@@ -230,10 +230,10 @@ fn by_client(op: Op) -> Op {
         .refuses(503, "OAuthUnavailable")
 }
 
-fn token() -> Op {
+fn token(settings: &Settings) -> Op {
     let example = json!({
-        "access_token": "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFUzI1NiJ9…", "token_type": "Bearer", "expires_in": 900,
-        "scope": "fraud-scoring",
+        "access_token": "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFUzI1NiJ9…", "token_type": "Bearer",
+        "expires_in": settings.lifetimes.ttl(), "scope": "fraud-scoring",
     });
     let op = Op::new("Get an access token")
         .says(

@@ -112,3 +112,10 @@ fn every_reference_leads_somewhere_and_every_part_is_used() {
         }
     }
 }
+
+#[test]
+fn the_example_of_a_token_lives_as_long_as_tokens_do_here() {
+    let short = Settings { lifetimes: crate::oauth::service::Lifetimes::new(10, 20), ..settings() };
+    let answer = &document(&short)["paths"]["/oauth2/token"]["post"]["responses"]["200"]["content"]["application/json"];
+    assert_eq!(answer["examples"].as_object().unwrap().values().next().unwrap()["value"]["expires_in"], 10, "{answer}");
+}
