@@ -13,7 +13,7 @@ use crate::model::time::Timestamp;
 use crate::store::mirror::Fold;
 use crate::store::record::{Record, decode, version};
 use crate::store::tx::{Retry, Tx, TxError};
-use crate::store::{Key, Page, Revision, Store, StoreError};
+use crate::store::{CommitError, Condition, Key, Page, Revision, Store, StoreError};
 
 /// The prefix of all revocations.
 pub const PREFIX: &str = "revocation/";
@@ -62,12 +62,23 @@ pub async fn add(
 ) -> Result<(Revocation, Revision), TxError> {
     let mut retry = Retry::new(ambient);
     let by = By { target: subject.to_string(), ..by.clone() };
+    // A token is seldom revoked twice: that it was not is left to the commit, which looks anyway.
+    let mut looks = !matches!(subject, Subject::Token(_));
     loop {
         let mut tx = Tx::new(store);
-        let written = put(&mut tx, subject, revocation.clone()).await?;
+        let written = if looks {
+            put(&mut tx, subject, revocation.clone()).await?
+        } else {
+            let key = key(subject);
+            tx.require(&key, Condition::Absent);
+            tx.put(&key, revocation, Some(revocation.ends_at))?;
+            tx.takes_rights_away();
+            revocation.clone()
+        };
         let audited = audit::record(&mut tx, ambient, &by, Differences::default())?;
         match tx.commit(audited).await {
             Ok(revision) => return Ok((written, revision)),
+            Err(TxError::Commit(CommitError::Conflict)) if !looks => looks = true,
             Err(error) => retry.after(error).await?,
         }
     }

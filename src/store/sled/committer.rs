@@ -183,11 +183,16 @@ impl Committer {
                     drop(answer.send(Err(CommitError::Full(full(&self.reserve)))));
                     continue;
                 }
+                Job::Commit { answer, .. } if failed.is_some() => (Answer::Commit(answer), Ok(Vec::new())),
+                Job::Sweep { answer, .. } if failed.is_some() => (Answer::Sweep(answer), Ok(Vec::new())),
                 Job::Commit { commit, answer, .. } => {
-                    let judged = if failed.is_some() { Ok(()) } else { engine.judge(&commit, now) };
-                    (Answer::Commit(answer), judged.map(|()| commit.writes))
+                    (Answer::Commit(answer), engine.judge(&commit, now).map(|()| commit.writes))
                 }
-                Job::Sweep { limit, answer } => (Answer::Sweep(answer), engine.due(limit, now)),
+                Job::Sweep { limit, answer } => {
+                    // What is due is looked up in the tree, where the group is not yet.
+                    let due = engine.apply(&self.shared.view).and_then(|()| engine.due(limit, now));
+                    (Answer::Sweep(answer), due)
+                }
                 Job::Close { .. } => continue,
             };
             if let Some(why) = &failed {
@@ -196,7 +201,7 @@ impl Committer {
             }
             match writes {
                 Ok(writes) if writes.is_empty() => answer.accept(engine.revision(), 0),
-                Ok(writes) => match engine.apply(&writes, &self.shared.view) {
+                Ok(writes) => match engine.add(&writes, &self.shared.view) {
                     Ok(revision) => applied.push(Applied { answer, revision, writes }),
                     Err(error) => {
                         failed = Some(error.to_string());
@@ -209,6 +214,9 @@ impl Committer {
                     answer.refuse(error);
                 }
             }
+        }
+        if failed.is_none() && !applied.is_empty() {
+            failed = engine.apply(&self.shared.view).err().map(|error| error.to_string());
         }
         if failed.is_none() && !applied.is_empty() {
             failed = self.make_durable().err().map(|error| error.to_string());

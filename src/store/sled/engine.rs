@@ -1,12 +1,14 @@
 //! The open database: reading a snapshot, applying a commit, and making what was applied durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::sync::{PoisonError, RwLock};
 
-use super::super::{Commit, CommitError, Condition, Key, Page, Read, Revision, StoreError, Versioned, Write};
+use super::super::{
+    Commit, CommitError, Condition, Key, MAX_COMMIT_ENTRIES, Page, Read, Revision, StoreError, Versioned, Write,
+};
 use super::acknowledged::Acknowledged;
 use super::entry::{self, META_KEY, Meta};
 use crate::model::time::Timestamp;
@@ -94,14 +96,24 @@ pub(super) struct Engine {
     /// written can pass it by.
     file: File,
     acknowledged: Acknowledged,
+    group: Group,
+}
+
+/// Commits that are on their way into the tree, as one batch with the book-keeping: that is written once for all of them.
+#[derive(Default)]
+struct Group {
+    batch: sled::Batch,
+    /// What it makes of the tree's keys that hold entries; `None` where it deletes.
+    entries: HashMap<Vec<u8>, Option<sled::IVec>>,
+    writes: usize,
 }
 
 impl Engine {
     pub(super) fn new(db: sled::Db, meta: Meta, file: File, acknowledged: Acknowledged) -> Self {
-        Self { db, meta, file, acknowledged }
+        Self { db, meta, file, acknowledged, group: Group::default() }
     }
 
-    /// The last revision that was applied.
+    /// The last revision that was given out.
     pub(super) fn revision(&self) -> Revision {
         Revision(self.meta.revision)
     }
@@ -114,8 +126,7 @@ impl Engine {
     /// Whether the commit's conditions hold: [`CommitError::Conflict`] if not.
     pub(super) fn judge(&self, commit: &Commit, now: Timestamp) -> Result<(), CommitError> {
         for (key, condition) in &commit.conditions {
-            let stored = self.db.get(entry::data_key(key.as_str())).map_err(|error| unwritable(&error))?;
-            let live = match stored {
+            let live = match self.stored(&entry::data_key(key.as_str()))? {
                 Some(stored) => {
                     let found = entry::decode(key.as_str(), &stored).map_err(CommitError::Unavailable)?;
                     found.is_live(now).then_some(found.revision)
@@ -133,6 +144,14 @@ impl Engine {
         Ok(())
     }
 
+    /// What is at a key of the tree, the group included.
+    fn stored(&self, data_key: &[u8]) -> Result<Option<sled::IVec>, CommitError> {
+        match self.group.entries.get(data_key) {
+            Some(changed) => Ok(changed.clone()),
+            None => self.db.get(data_key).map_err(|error| unwritable(&error)),
+        }
+    }
+
     /// The deletions of at most `limit` entries that are due.
     pub(super) fn due(&self, limit: usize, now: Timestamp) -> Result<Vec<(Key, Write)>, CommitError> {
         let range = vec![entry::EXPIRY]..entry::due_until(now);
@@ -144,49 +163,67 @@ impl Engine {
         .collect()
     }
 
-    /// Applies the writes as one, with the book-keeping. They are not durable yet.
-    pub(super) fn apply(
+    /// Adds a commit to the group; one that is full goes into the tree before. After an error the engine is not to be
+    /// trusted any more.
+    pub(super) fn add(
         &mut self,
         writes: &[(Key, Write)],
         view: &RwLock<Option<View>>,
     ) -> Result<Revision, CommitError> {
-        let mut meta = self.meta.clone();
-        meta.revision += 1;
-        let revision = Revision(meta.revision);
-        let mut batch = sled::Batch::default();
+        // No larger than a single commit can be: see the bounds of the cache.
+        if self.group.writes + writes.len() > MAX_COMMIT_ENTRIES {
+            self.apply(view)?;
+        }
+        self.meta.revision += 1;
+        let revision = self.revision();
         for (key, write) in writes {
             let data_key = entry::data_key(key.as_str());
-            if let Some(stored) = self.db.get(&data_key).map_err(|error| unwritable(&error))? {
-                let (_, end, _) = entry::parts(key.as_str(), &stored).map_err(CommitError::Unavailable)?;
-                meta.remove(key.as_str(), &stored);
+            let before = self.stored(&data_key)?;
+            let batch = &mut self.group.batch;
+            if let Some(before) = before {
+                let (_, end, _) = entry::parts(key.as_str(), &before).map_err(CommitError::Unavailable)?;
+                self.meta.remove(key.as_str(), &before);
                 if let Some(end) = end {
-                    meta.expiring = meta.expiring.wrapping_sub(1);
+                    self.meta.expiring = self.meta.expiring.wrapping_sub(1);
                     batch.remove(entry::expiry_key(end, key.as_str()));
                 }
             }
-            match write {
+            let after = match write {
                 Write::Put { value, expires_at } => {
                     let new = Versioned { value: value.clone(), revision, expires_at: *expires_at };
-                    let stored = entry::encode(key.as_str(), &new);
-                    meta.add(key.as_str(), &stored);
+                    let stored = sled::IVec::from(entry::encode(key.as_str(), &new));
+                    self.meta.add(key.as_str(), &stored);
                     if let Some(end) = expires_at {
-                        meta.expiring += 1;
+                        self.meta.expiring += 1;
                         batch.insert(entry::expiry_key(*end, key.as_str()), &[]);
                     }
-                    batch.insert(data_key, stored);
+                    batch.insert(data_key.as_slice(), stored.clone());
+                    Some(stored)
                 }
-                Write::Delete => batch.remove(data_key),
-            }
+                Write::Delete => {
+                    batch.remove(data_key.as_slice());
+                    None
+                }
+            };
+            self.group.entries.insert(data_key, after);
         }
-        batch.insert(META_KEY, meta.encode());
+        self.group.writes += writes.len();
+        Ok(revision)
+    }
+
+    /// Puts the group into the tree, with the book-keeping. It is not durable yet.
+    pub(super) fn apply(&mut self, view: &RwLock<Option<View>>) -> Result<(), CommitError> {
+        if self.group.writes == 0 {
+            return Ok(());
+        }
+        let mut batch = std::mem::take(&mut self.group).batch;
+        batch.insert(META_KEY, self.meta.encode());
         let mut view = view.write().unwrap_or_else(PoisonError::into_inner);
         self.db.apply_batch(batch).map_err(|error| CommitError::Unknown(error.to_string()))?;
         if let Some(view) = view.as_mut() {
-            view.applied = revision;
+            view.applied = Revision(self.meta.revision);
         }
-        drop(view);
-        self.meta = meta;
-        Ok(revision)
+        Ok(())
     }
 
     /// Returns once everything applied survives a power cut, and is recorded as acknowledged.

@@ -1,7 +1,7 @@
 //! The embedded store: sled behind the store's contract.
 //!
 //! sled's own `flush` does not reach the disk on Linux, so durability is ours: one committer thread takes the waiting
-//! commits as a batch, applies each as one atomic sled batch together with the book-keeping, flushes, syncs sled's
+//! commits as a batch, applies them as atomic sled batches together with the book-keeping, flushes, syncs sled's
 //! file through a handle of its own, records the acknowledged revision in a sidecar file, and only then publishes and
 //! answers. What a commit costs is shared by all that wait. On opening, the book-keeping is compared with what is
 //! there, unless the files are as a clean end left them; a store that lost anything is refused.

@@ -702,3 +702,38 @@ async fn a_store_that_failed_at_the_end_leaves_no_mark() {
     store.close().await;
     assert!(folder.path().join("closed").exists());
 }
+
+#[tokio::test]
+async fn commits_that_share_a_sync_see_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(at(folder.path()).unwrap());
+    store.commit(writes([put_until("e/1", b"old", Timestamp::from_secs(999_999))])).await.unwrap();
+    store.shared.stick_syncs.store(true, Ordering::SeqCst);
+    let (before, racing, again, swept, ()) = tokio::join!(
+        store.commit(writes([put("a/0", b"")])),
+        async {
+            // Polled in order, each is queued before the next, all behind the one that waits for the disk.
+            let racers = (0..40_u8).map(|n| {
+                let store = Arc::clone(&store);
+                async move { store.commit(when("a/x", Condition::Absent, [put("a/x", &[n])])).await }
+            });
+            futures_util::future::join_all(racers).await
+        },
+        store.commit(writes([put("e/1", b"new"), delete("a/0")])),
+        store.sweep(10),
+        async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            store.shared.stick_syncs.store(false, Ordering::SeqCst);
+        }
+    );
+    let won: Vec<Revision> = racing.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(won.len(), 1, "the condition was judged against the others");
+    assert!(before.unwrap() < won[0] && won[0] < again.unwrap());
+    assert_eq!(swept, Ok(0), "what had expired was put anew just before");
+    assert_eq!(store.get(&key("a/x")).await.unwrap().value.unwrap().revision, won[0]);
+    assert_eq!(store.get(&key("e/1")).await.unwrap().value.unwrap().value, b"new");
+    assert_eq!(store.get(&key("a/0")).await.unwrap().value, None);
+    store.close().await;
+    std::fs::remove_file(folder.path().join("closed")).unwrap();
+    at(folder.path()).unwrap().close().await;
+}
