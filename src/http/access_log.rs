@@ -15,6 +15,7 @@ use super::exchange::Exchange;
 use super::traffic::{Endpoint, ErrorCode, Traffic, code_of};
 #[cfg(feature = "otel")]
 use crate::ambient::{Clock as _, SystemClock};
+use crate::model::ascii;
 use crate::oauth::refusals::Refused;
 #[cfg(feature = "otel")]
 use crate::telemetry::otel;
@@ -28,7 +29,7 @@ const ABANDONED: u16 = 499;
 pub(super) struct Line {
     started: Instant,
     method: Method,
-    path: Box<str>,
+    path: Cow<'static, str>,
     exchange: Rc<Exchange>,
     endpoint: Endpoint,
     traffic: Arc<Traffic>,
@@ -43,7 +44,7 @@ impl Line {
         endpoint: Endpoint,
         traffic: Arc<Traffic>,
     ) -> Self {
-        let path = presentable(path).into();
+        let path = well_known(path).map_or_else(|| presentable(path).into_owned().into(), Cow::Borrowed);
         Self { started: Instant::now(), method: method.clone(), path, exchange, endpoint, traffic, ended: false }
     }
 
@@ -72,9 +73,9 @@ impl Line {
             code: error.map_or_else(|| code_of(status), |ErrorCode(code)| code),
             reason: reason.into(),
             method: shown(&self.method).into(),
-            path: self.path.clone(),
+            path: (*self.path).into(),
             address: self.exchange.address(),
-            client_id: self.exchange.client(),
+            client_id: self.exchange.client().clone(),
             action,
             target: asked.map(|(_, target)| target).unwrap_or_default(),
         }
@@ -141,7 +142,8 @@ pub(super) struct Entry<'a> {
 impl Entry<'_> {
     pub(super) fn write(&self) {
         let Self { method, path, status, micros, bytes, request_id, trace_id, client_id, reason, .. } = *self;
-        let address = self.address.map(tracing::field::display);
+        let address = self.address.map(shown_address);
+        let address = address.as_ref().map(tracing::field::display);
         if status == StatusCode::INTERNAL_SERVER_ERROR.as_u16() {
             tracing::error!(
                 target: "edi::access",
@@ -154,6 +156,19 @@ impl Entry<'_> {
             );
         }
     }
+}
+
+/// An address as `Display` writes it, without the detours of the formatter for the most usual kind.
+fn shown_address(address: IpAddr) -> String {
+    let IpAddr::V4(address) = address else { return address.to_string() };
+    let mut out = String::with_capacity(15);
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            out.push('.');
+        }
+        ascii::push_number(&mut out, octet.into());
+    }
+    out
 }
 
 /// A method's name when it is a registered one; others are a caller's free text of any length.
@@ -170,6 +185,13 @@ pub(super) fn as_target(names: &[Cow<'_, str>]) -> Box<str> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':' | b'/');
     let harmless = joined.len() <= 200 && joined.bytes().all(fits) && matches!(presentable(&joined), Cow::Borrowed(_));
     if harmless { joined.into() } else { "".into() }
+}
+
+/// The paths that are asked for most: nothing in them is to be looked for or copied.
+fn well_known(path: &str) -> Option<&'static str> {
+    ["/oauth2/token", "/oauth2/introspect", "/authz", "/authz/nginx", "/authz/forwarded", "/.well-known/jwks.json"]
+        .into_iter()
+        .find(|known| *known == path)
 }
 
 /// The path without what looks like a token or a secret of edi's, and not longer than [`MAX_PATH`]: people paste
@@ -205,6 +227,14 @@ mod tests {
         assert_eq!(presentable("/x;secret=edi_ab_cd"), "/[redacted]");
         let long = presentable(&"/ä".repeat(500)).into_owned();
         assert!(long.len() <= MAX_PATH + '…'.len_utf8() && long.ends_with('…'), "{long}");
+    }
+
+    #[test]
+    fn addresses_are_logged_as_they_are_written() {
+        for text in ["192.0.2.1", "0.0.0.0", "255.10.9.100", "2001:db8::1", "::1"] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!((shown_address(address), address.to_string()), (text.to_owned(), text.to_owned()));
+        }
     }
 
     #[test]

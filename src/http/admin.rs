@@ -35,7 +35,7 @@ use crate::admin::{
 };
 use crate::model::scope::AdminScope;
 use crate::oauth::service::Service;
-use crate::secret::Secret;
+use crate::secret::{Secret, Wiped};
 use query::Query;
 use table::{Found, Operation, Row};
 
@@ -266,7 +266,7 @@ pub async fn handle(
         }
         body
     } else {
-        zeroize::Zeroizing::default()
+        Wiped::default()
     };
     let version = IfMatch(tags(request.headers(), IF_MATCH));
     let none_match = tags(request.headers(), IF_NONE_MATCH);

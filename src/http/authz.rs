@@ -8,11 +8,11 @@
 //! | `/authz/forwarded` | `X-Forwarded-Method`, `-Host` and `-Uri` (Traefik, Caddy), each once |
 //! | `/authz/envoy/…` | the method, host and path that follow |
 
-use actix_web::http::header::{HOST, HeaderMap, HeaderValue};
+use actix_web::http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 
 use super::bearer::BearerRefusal;
-use super::credentials::Presented;
+use super::credentials::bearer_token;
 use super::error::OAuthHttpError;
 use super::exchange::Exchange;
 use super::form;
@@ -20,6 +20,17 @@ use crate::model::scope::Role;
 use crate::oauth::access_token::Claims;
 use crate::oauth::decision::{self, Denied, Wanted};
 use crate::oauth::service::Service;
+
+// Made once: a name that is looked up as text is checked and copied each time.
+static X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+static X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
+static X_ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
+static USER: HeaderName = HeaderName::from_static("x-auth-request-user");
+static GROUPS: HeaderName = HeaderName::from_static("x-auth-request-groups");
+static CLIENT_ID: HeaderName = HeaderName::from_static("x-edi-client-id");
+static TOKEN_ID: HeaderName = HeaderName::from_static("x-edi-token-id");
 
 /// `/authz`: decides about a role or a deployment named in the query. The proxy's configuration writes the query, so
 /// what the caller sent may only come last, after `path=`.
@@ -43,9 +54,9 @@ pub async fn nginx(request: HttpRequest, service: web::Data<Service>) -> HttpRes
 pub async fn forwarded(request: HttpRequest, service: web::Data<Service>) -> HttpResponse {
     let headers = request.headers();
     let read = || -> Result<(&str, &str), &'static str> {
-        once(headers, "x-forwarded-method")?.ok_or("X-Forwarded-Method is missing")?;
-        let host = once(headers, "x-forwarded-host")?.ok_or("X-Forwarded-Host is missing")?;
-        let path = once(headers, "x-forwarded-uri")?.ok_or("X-Forwarded-Uri is missing")?;
+        once(headers, &X_FORWARDED_METHOD)?.ok_or("X-Forwarded-Method is missing")?;
+        let host = once(headers, &X_FORWARDED_HOST)?.ok_or("X-Forwarded-Host is missing")?;
+        let path = once(headers, &X_FORWARDED_URI)?.ok_or("X-Forwarded-Uri is missing")?;
         Ok((host, path))
     };
     match read() {
@@ -62,7 +73,7 @@ pub async fn envoy(request: HttpRequest, service: web::Data<Service>) -> HttpRes
         return malformed(&request, "the path does not follow the prefix");
     };
     let path = if path.is_empty() { "/" } else { path };
-    match once(request.headers(), HOST.as_str()) {
+    match once(request.headers(), &HOST) {
         Ok(Some(host)) => answer(&request, &service, Wanted::Request { host, path }),
         Ok(None) => malformed(&request, "Host is missing"),
         Err(why) => malformed(&request, why),
@@ -100,7 +111,7 @@ fn parse_query(query: &str) -> Result<Named, &'static str> {
 
 /// Host and path from `X-Original-URL`, or from `X-Original-URI` and `Host`.
 fn nginx_target(headers: &HeaderMap) -> Result<(&str, &str), &'static str> {
-    match (once(headers, "x-original-url")?, once(headers, "x-original-uri")?) {
+    match (once(headers, &X_ORIGINAL_URL)?, once(headers, &X_ORIGINAL_URI)?) {
         (Some(_), Some(_)) => Err("X-Original-URL and X-Original-URI exclude each other"),
         (Some(url), None) => {
             let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
@@ -109,13 +120,13 @@ fn nginx_target(headers: &HeaderMap) -> Result<(&str, &str), &'static str> {
             let (host, path) = rest.split_at_checked(start).unwrap_or((rest, ""));
             Ok((host, if path.is_empty() { "/" } else { path }))
         }
-        (None, Some(path)) => Ok((once(headers, HOST.as_str())?.ok_or("Host is missing")?, path)),
+        (None, Some(path)) => Ok((once(headers, &HOST)?.ok_or("Host is missing")?, path)),
         (None, None) => Err("X-Original-URL is missing"),
     }
 }
 
 /// A header that may come once.
-fn once<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, &'static str> {
+fn once<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, &'static str> {
     let mut all = headers.get_all(name);
     match (all.next(), all.next()) {
         (None, _) => Ok(None),
@@ -125,15 +136,10 @@ fn once<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, &'sta
 }
 
 fn answer(request: &HttpRequest, service: &Service, wanted: Wanted<'_>) -> HttpResponse {
-    let bearer = match Presented::read(request.headers()) {
-        Presented::Bearer(token) => Some(token),
-        Presented::None => None,
-        _ => {
-            return BearerRefusal::Token("the Authorization header holds no usable bearer token".into())
-                .error_response();
-        }
+    let Ok(bearer) = bearer_token(request.headers()) else {
+        return BearerRefusal::Token("the Authorization header holds no usable bearer token".into()).error_response();
     };
-    match decision::decide(service, bearer.as_ref().map(crate::secret::Secret::expose), wanted) {
+    match decision::decide(service, bearer, wanted) {
         Ok(claims) => {
             Exchange::of(request).note_client(claims.client_id.as_str());
             allowed(&claims)
@@ -152,7 +158,7 @@ fn forbidden(role: Option<&Role>, reason: String) -> HttpResponse {
 
 /// What the proxy said makes no sense. Whoever shows no token at all learns of the token first (RFC 6750 §3.1).
 fn malformed(request: &HttpRequest, why: &'static str) -> HttpResponse {
-    if matches!(Presented::read(request.headers()), Presented::None) {
+    if bearer_token(request.headers()) == Ok(None) {
         return BearerRefusal::Missing.error_response();
     }
     BearerRefusal::Request(why.into()).error_response()
@@ -169,18 +175,17 @@ fn allowed(claims: &Claims) -> HttpResponse {
     let client = claims.client_id.as_str();
     // Ids and roles are printable ASCII by their grammar.
     let value = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
-    HttpResponse::Ok()
-        .insert_header(("x-auth-request-user", value(client)))
-        .insert_header(("x-auth-request-groups", value(&groups)))
-        .insert_header(("x-edi-client-id", value(client)))
-        .insert_header(("x-edi-token-id", value(&claims.jti.to_string())))
-        .finish()
+    let mut response = HttpResponse::Ok().finish();
+    let headers = response.headers_mut();
+    headers.insert(USER.clone(), value(client));
+    headers.insert(GROUPS.clone(), value(&groups));
+    headers.insert(CLIENT_ID.clone(), value(client));
+    headers.insert(TOKEN_ID.clone(), value(&claims.jti.to_string()));
+    response
 }
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::HeaderName;
-
     use super::*;
 
     fn headers(all: &[(&'static str, &str)]) -> HeaderMap {

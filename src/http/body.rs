@@ -1,7 +1,10 @@
 //! Request bodies: bounded in size and in time, never compressed.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_web::error::PayloadError;
@@ -9,11 +12,11 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 use actix_web::{HttpRequest, web};
 use futures_util::StreamExt as _;
-use zeroize::Zeroizing;
 
 use super::error::{LegionError, OAuthHttpError};
 use super::problem::Problem;
 use crate::oauth::error::OAuthError;
+use crate::secret::Wiped;
 
 /// The largest body an application's routes take, in bytes; part of the application's data.
 #[derive(Debug, Clone)]
@@ -104,7 +107,7 @@ impl From<BodyError> for LegionError {
 ///
 /// # Errors
 /// [`BodyError`]; the connection is closed after the answer when the rest of the body is left unread.
-pub async fn read(headers: &HeaderMap, payload: web::Payload, limit: usize) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+pub async fn read(headers: &HeaderMap, payload: web::Payload, limit: usize) -> Result<Wiped, BodyError> {
     read_within(headers, payload, limit, PATIENCE).await
 }
 
@@ -117,7 +120,7 @@ pub(super) async fn read_within(
     payload: web::Payload,
     limit: usize,
     patience: Duration,
-) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+) -> Result<Wiped, BodyError> {
     let encoded = |value: &actix_web::http::header::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
     if headers.get_all(CONTENT_ENCODING).any(encoded) {
         return Err(BodyError::Compressed);
@@ -127,16 +130,28 @@ pub(super) async fn read_within(
         return Err(BodyError::TooLarge);
     }
     let announced = announced.and_then(|length| usize::try_from(length).ok());
-    tokio::time::timeout(patience, collect(payload, limit, announced)).await.unwrap_or(Err(BodyError::Stalled))
+    let mut collecting = pin!(collect(payload, limit, announced));
+    let (mut asked_before, mut alarm) = (false, None);
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = collecting.as_mut().poll(cx) {
+            return Poll::Ready(outcome);
+        }
+        // A body comes with its head nearly always, and is handed over right after it: only one that is missing when asked
+        // for again needs an alarm.
+        if !asked_before {
+            asked_before = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        alarm.as_mut().poll(cx).map(|()| Err(BodyError::Stalled))
+    })
+    .await
 }
 
-async fn collect(
-    mut payload: web::Payload,
-    limit: usize,
-    announced: Option<usize>,
-) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+async fn collect(mut payload: web::Payload, limit: usize, announced: Option<usize>) -> Result<Wiped, BodyError> {
     // Room for all of it at once: a vector that grows leaves unwiped copies behind.
-    let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(limit)));
+    let mut body = Wiped::with_capacity(announced.unwrap_or(limit));
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| match error {
             PayloadError::Overflow => BodyError::TooLarge,
@@ -145,7 +160,7 @@ async fn collect(
         if body.len() + chunk.len() > limit {
             return Err(BodyError::TooLarge);
         }
-        body.extend_from_slice(&chunk);
+        body.extend(&chunk);
     }
     Ok(body)
 }

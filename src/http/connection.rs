@@ -103,17 +103,20 @@ impl<T> Connection<T> {
     fn overdue(&mut self, cx: &mut Context<'_>, since: Instant, limit: Duration) -> bool {
         let due = since + limit;
         loop {
+            // An alarm that is set for an earlier moment may stay: it rings, and is set again then. So a busy
+            // connection sets its alarm once in many requests, and need not ask for the time in between.
+            if let Some(alarm) = &mut self.alarm
+                && alarm.deadline() <= due
+                && alarm.as_mut().poll(cx).is_pending()
+            {
+                return false;
+            }
             if Instant::now() >= due {
                 return true;
             }
-            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
-            // An alarm that is set for an earlier moment may stay: it rings, and is set again then. So a busy
-            // connection sets its alarm once in many requests.
-            if alarm.deadline() > due || alarm.is_elapsed() {
-                alarm.as_mut().reset(due);
-            }
-            if alarm.as_mut().poll(cx).is_pending() {
-                return false;
+            match &mut self.alarm {
+                Some(alarm) => alarm.as_mut().reset(due),
+                None => self.alarm = Some(Box::pin(sleep_until(due))),
             }
         }
     }
@@ -148,9 +151,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
         match Pin::new(&mut this.io).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
                 if buf.filled().len() > before {
-                    this.place.seat.now(Doing::Busy);
-                    let since = *this.receiving.get_or_insert_with(Instant::now);
-                    if since.elapsed() > this.terms.patience.request.get() {
+                    let now = Instant::now();
+                    this.place.seat.does(Doing::Busy, now);
+                    let since = *this.receiving.get_or_insert(now);
+                    if now.duration_since(since) > this.terms.patience.request.get() {
                         return Poll::Ready(Err(stalled(&this.terms)));
                     }
                 }
@@ -217,7 +221,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
         let this = self.get_mut();
         ready!(this.write_own(cx))?;
         if let Some((at, status)) = bare(buf) {
-            let id = Ids::new().next(&*this.terms.entropy);
+            let id = Ids::default().next(&*this.terms.entropy);
             let (before, bare) = buf.split_at(at);
             this.own = [before, mannered(bare, status, this.terms.listener, &id).as_bytes()].concat();
             this.terms.traffic.answered(Endpoint::Unreadable, status, 0, None);
@@ -271,7 +275,7 @@ fn bare(buf: &[u8]) -> Option<(usize, StatusCode)> {
     let head = std::str::from_utf8(tail.get(at..)?).ok()?;
     let lines = || head.split("\r\n").skip(1);
     let named = |name: &str| lines().any(|line| line.get(..name.len()).is_some_and(|n| n.eq_ignore_ascii_case(name)));
-    if named(REQUEST_ID) || !lines().any(|line| line.eq_ignore_ascii_case("content-length: 0")) {
+    if named(REQUEST_ID.as_str()) || !lines().any(|line| line.eq_ignore_ascii_case("content-length: 0")) {
         return None;
     }
     let status = head.get(9..12)?.parse().ok().and_then(|code: u16| StatusCode::from_u16(code).ok())?;

@@ -9,11 +9,11 @@
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use zeroize::Zeroizing;
 
 use super::form;
+use crate::model::ascii;
 use crate::oauth::error::OAuthError;
-use crate::secret::Secret;
+use crate::secret::{Secret, Wiped};
 
 /// What the `Authorization` header presents.
 #[derive(Debug)]
@@ -53,7 +53,9 @@ impl Presented {
         if scheme.eq_ignore_ascii_case(b"basic") {
             basic(rest).unwrap_or_else(Self::Malformed)
         } else if scheme.eq_ignore_ascii_case(b"bearer") {
-            bearer(rest).map_or(Self::Malformed("a Bearer token outside the grammar of RFC 6750"), Self::Bearer)
+            bearer(rest).map_or(Self::Malformed("a Bearer token outside the grammar of RFC 6750"), |token| {
+                Self::Bearer(Secret::new(token.to_owned()))
+            })
         } else {
             Self::Malformed("an Authorization scheme that is neither Basic nor Bearer")
         }
@@ -74,8 +76,28 @@ impl Presented {
     }
 }
 
+/// The bearer token in the `Authorization` header as it lies there; `None` without such a header. For a path that asks
+/// for one at every request: nothing is copied, so nothing is to be wiped.
+///
+/// # Errors
+/// [`NotABearer`] when the header holds anything else, or comes twice.
+pub fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, NotABearer> {
+    let mut all = headers.get_all(AUTHORIZATION);
+    let (value, another) = (all.next(), all.next());
+    let Some(value) = value else { return Ok(None) };
+    let (scheme, rest) = form::halves(value.as_bytes(), b' ');
+    let named = another.is_none() && scheme.eq_ignore_ascii_case(b"bearer");
+    let token = if named { bearer(rest.trim_ascii_start()) } else { None };
+    token.map(Some).ok_or(NotABearer)
+}
+
+/// An `Authorization` header that holds no usable bearer token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the Authorization header holds no usable bearer token")]
+pub struct NotABearer;
+
 fn basic(encoded: &[u8]) -> Result<Presented, &'static str> {
-    let plain = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| "Basic credentials that are not base64")?);
+    let plain = Wiped::from(STANDARD.decode(encoded).map_err(|_| "Basic credentials that are not base64")?);
     if !plain.contains(&b':') {
         return Err("Basic credentials without a colon");
     }
@@ -84,19 +106,19 @@ fn basic(encoded: &[u8]) -> Result<Presented, &'static str> {
     let id = decode(id)?;
     let secret = Secret::from(decode(secret)?);
     // RFC 7617 §2: neither part has control characters.
-    if id.is_empty() || id.chars().chain(secret.expose().chars()).any(char::is_control) {
+    if id.is_empty() || form::has_control(&id) || form::has_control(secret.expose()) {
         return Err("Basic credentials with an empty id or a control character");
     }
     Ok(Presented::Basic { id, secret })
 }
 
 /// `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
-fn bearer(token: &[u8]) -> Option<Secret> {
+fn bearer(token: &[u8]) -> Option<&str> {
     let end = token.iter().rposition(|b| *b != b'=').map_or(0, |last| last + 1);
     let body = token.get(..end)?;
-    let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
-    (!body.is_empty() && body.iter().all(fits)).then_some(())?;
-    Some(Secret::from(std::str::from_utf8(token).ok()?.to_owned()))
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+    (!body.is_empty() && ascii::all(body, fits)).then_some(())?;
+    std::str::from_utf8(token).ok()
 }
 
 #[cfg(test)]
@@ -162,15 +184,30 @@ mod tests {
         }
     }
 
+    fn lies_there(values: &[&str]) -> Result<Option<String>, NotABearer> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        bearer_token(&headers).map(|token| token.map(str::to_owned))
+    }
+
     #[test]
     fn bearer_tokens_follow_rfc_6750() {
+        assert_eq!(lies_there(&[]), Ok(None));
+        assert_eq!(lies_there(&["Bearer   a"]), Ok(Some("a".into())));
+        for bad in [&["Basic YTpi"][..], &["Bearer a", "Bearer a"], &["Bearer"], &["a"], &[""]] {
+            assert_eq!(lies_there(bad), Err(NotABearer), "{bad:?}");
+        }
         for good in ["a", "eyJ.eyJ.sig", "a+/b==", "~._-"] {
             let presented = Presented::parse(format!("bearer {good}").as_bytes());
             assert!(matches!(presented, Presented::Bearer(token) if token.expose() == good), "{good}");
+            assert_eq!(lies_there(&[&format!("bearer {good}")]), Ok(Some(good.to_owned())));
         }
         for bad in ["", "=", "a=b", "a b", "a,b", "ä", "a\"", "a;"] {
             let presented = Presented::parse(format!("Bearer {bad}").as_bytes());
             assert!(matches!(presented, Presented::Malformed(_)), "{bad}");
+            assert_eq!(lies_there(&[&format!("Bearer {bad}")]), Err(NotABearer), "{bad}");
         }
     }
 

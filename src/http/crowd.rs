@@ -74,8 +74,13 @@ impl Seat {
 
     /// Notes what the connection does from now on. Doing the same again changes nothing.
     pub(super) fn now(&self, doing: Doing) {
+        self.does(doing, Instant::now());
+    }
+
+    /// The same for who has the time at hand.
+    pub(super) fn does(&self, doing: Doing, now: Instant) {
         if self.doing.replace(doing) != doing {
-            self.since.set(Instant::now());
+            self.since.set(now);
         }
     }
 

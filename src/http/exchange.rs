@@ -1,17 +1,17 @@
 //! One request and its answer: the id both logs share, and what handlers note for the access log.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName};
 use actix_web::{HttpMessage as _, HttpRequest};
 
-use crate::ambient::Entropy;
+use crate::ambient::{Batch, Entropy};
 use crate::store::collections::Origin;
 
 /// The header that carries the id, both ways.
-pub const REQUEST_ID: &str = "x-request-id";
+pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What is known of the request in hand. [`super::manners`] puts one into every request's extensions.
 #[derive(Debug, Default)]
@@ -88,15 +88,15 @@ impl Exchange {
     }
 
     /// Who called, as far as it was noted.
-    pub(super) fn client(&self) -> Option<Box<str>> {
-        self.client_id.borrow().clone()
+    pub(super) fn client(&self) -> Ref<'_, Option<Box<str>>> {
+        self.client_id.borrow()
     }
 }
 
 /// A request id that came with the request, when it is one and harmless: 1 to 64 of `[A-Za-z0-9._-]`.
 #[must_use]
 pub fn incoming(headers: &HeaderMap) -> Option<&str> {
-    let mut all = headers.get_all(REQUEST_ID);
+    let mut all = headers.get_all(&REQUEST_ID);
     let (Some(value), None) = (all.next(), all.next()) else { return None };
     let text = value.to_str().ok()?;
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
@@ -104,13 +104,13 @@ pub fn incoming(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The header that names the trace a request belongs to (W3C Trace Context).
-pub const TRACEPARENT: &str = "traceparent";
+pub static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The `traceparent` of a request that names one well-formed parent (W3C Trace Context §3.2): anything else is as if there
 /// was no such header, as the recommendation wants it, so that nothing but 32 hexadecimal digits ever reaches a log line.
 #[must_use]
 pub fn traceparent(headers: &HeaderMap) -> Option<&str> {
-    let mut all = headers.get_all(TRACEPARENT);
+    let mut all = headers.get_all(&TRACEPARENT);
     let (Some(value), None) = (all.next(), all.next()) else { return None };
     let text = value.to_str().ok()?;
     let hex = |part: &str, length: usize| {
@@ -126,31 +126,20 @@ pub fn traceparent(headers: &HeaderMap) -> Option<&str> {
 }
 
 const ID_BYTES: usize = 12;
-const IDS_AT_ONCE: usize = 64;
 
-/// Makes request ids: 96 random bits as hexadecimal digits. Asks for randomness once in 64 ids, as each time is a
-/// system call.
-pub(super) struct Ids {
-    pool: [u8; ID_BYTES * IDS_AT_ONCE],
-    used: usize,
-}
+/// Makes request ids: 96 random bits as hexadecimal digits.
+#[derive(Default)]
+pub(super) struct Ids(Batch);
 
 impl Ids {
-    pub(super) fn new() -> Self {
-        Self { pool: [0; ID_BYTES * IDS_AT_ONCE], used: IDS_AT_ONCE }
-    }
-
     pub(super) fn next(&mut self, entropy: &dyn Entropy) -> Box<str> {
-        if self.used == IDS_AT_ONCE {
-            entropy.fill(&mut self.pool);
-            self.used = 0;
+        let bytes: [u8; ID_BYTES] = self.0.take(entropy);
+        let digit = |four: u8| if four < 10 { b'0' + four } else { b'a' + (four - 10) };
+        let mut text = [0; 2 * ID_BYTES];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
         }
-        let bytes = self.pool.chunks_exact(ID_BYTES).nth(self.used).unwrap_or_default();
-        self.used += 1;
-        let digit = |four: u8| char::from_digit(u32::from(four & 15), 16).unwrap_or('0');
-        let mut text = String::with_capacity(2 * ID_BYTES);
-        text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]));
-        text.into_boxed_str()
+        std::str::from_utf8(&text).unwrap_or_default().into()
     }
 }
 
@@ -158,7 +147,7 @@ impl Ids {
 mod tests {
     use std::collections::HashSet;
 
-    use actix_web::http::header::{HeaderName, HeaderValue};
+    use actix_web::http::header::HeaderValue;
 
     use super::*;
     use crate::ambient::SeededEntropy;
@@ -169,8 +158,7 @@ mod tests {
         let read = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {
-                headers
-                    .append(HeaderName::from_static(TRACEPARENT), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+                headers.append(TRACEPARENT.clone(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
             traceparent(&headers).map(|text| text.split('-').nth(1).unwrap().to_owned())
         };
@@ -199,7 +187,7 @@ mod tests {
     #[test]
     fn ids_are_distinct_and_fit_what_is_accepted_back() {
         let entropy = SeededEntropy::new(1);
-        let mut ids = Ids::new();
+        let mut ids = Ids::default();
         let made: HashSet<Box<str>> = (0..1000).map(|_| ids.next(&*entropy)).collect();
         assert_eq!(made.len(), 1000);
         assert!(made.iter().all(|id| id.len() == 24 && id.bytes().all(|b| b.is_ascii_hexdigit())));
@@ -210,7 +198,7 @@ mod tests {
         let read = |values: &[&[u8]]| {
             let mut headers = HeaderMap::new();
             for value in values {
-                headers.append(HeaderName::from_static(REQUEST_ID), HeaderValue::from_bytes(value).unwrap());
+                headers.append(REQUEST_ID.clone(), HeaderValue::from_bytes(value).unwrap());
             }
             incoming(&headers).map(str::to_owned)
         };

@@ -3,14 +3,16 @@
 //! Nothing is guessed: a bad escape, text that is not UTF-8 or a repeated parameter refuses the request. Knows no
 //! meaning of any parameter beyond which ones exist.
 
+use std::borrow::Cow;
+
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
 use actix_web::{HttpRequest, web};
-use zeroize::Zeroizing;
 
 use super::body;
 use super::error::OAuthHttpError;
+use crate::model::ascii;
 use crate::oauth::error::{Code, OAuthError};
-use crate::secret::Secret;
+use crate::secret::{Secret, Wiped};
 
 /// The most parameters of one request.
 pub const MAX_PARAMETERS: usize = 64;
@@ -74,17 +76,17 @@ pub fn parse(body: &[u8]) -> Result<Form, OAuthError> {
         if name.len() > MAX_NAME {
             return Err(OAuthError::invalid_request("a parameter name is too long"));
         }
-        let name = decode(name)?;
-        let value = decode(value)?;
-        let Some(known) = PARAMETERS.into_iter().find(|known| *known == name.as_str()) else { continue };
+        let name = decoded(name)?;
+        let value = Secret::from(decode(value)?);
+        let Some(known) = PARAMETERS.into_iter().find(|known| *known == &*name) else { continue };
         if form.0.iter().any(|(held, _)| *held == known) {
             return Err(repeated(known));
         }
         // A token may hold any text: what is no token is an inactive one, not an error (RFC 7662 §2.2).
-        if known != "token" && value.chars().any(char::is_control) {
+        if known != "token" && has_control(value.expose()) {
             return Err(OAuthError::invalid_request(format!("{known} contains a control character")));
         }
-        form.0.push((known, Secret::from(std::mem::take(&mut *Zeroizing::new(value)))));
+        form.0.push((known, value));
     }
     Ok(form)
 }
@@ -98,26 +100,43 @@ fn repeated(name: &'static str) -> OAuthError {
     }
 }
 
+/// Whether a text holds a control character.
+pub(super) fn has_control(text: &str) -> bool {
+    // Most texts are printable ASCII, which is quickly told.
+    !ascii::all(text.as_bytes(), |b| matches!(b, b' '..0x7f)) && text.chars().any(char::is_control)
+}
+
 /// Decodes one name or value: `+` is a space, `%` starts two hexadecimal digits, the whole is UTF-8.
 ///
 /// # Errors
 /// `invalid_request` for a bad escape or bytes that are not UTF-8.
 pub fn decode(raw: &[u8]) -> Result<String, OAuthError> {
-    let mut out = Zeroizing::new(Vec::with_capacity(raw.len()));
+    decoded(raw).map(Cow::into_owned)
+}
+
+fn decoded(raw: &[u8]) -> Result<Cow<'_, str>, OAuthError> {
+    let not_text = || OAuthError::invalid_request("parameters are UTF-8 text");
+    if ascii::all(raw, |b| !matches!(b, b'+' | b'%')) {
+        return std::str::from_utf8(raw).map(Cow::Borrowed).map_err(|_| not_text());
+    }
+    let mut out = Vec::with_capacity(raw.len());
     let mut bytes = raw.iter().copied();
     while let Some(byte) = bytes.next() {
         out.push(match byte {
             b'+' => b' ',
-            b'%' => match (bytes.next().and_then(hex), bytes.next().and_then(hex)) {
-                (Some(high), Some(low)) => high << 4 | low,
-                _ => return Err(OAuthError::invalid_request("a % must be followed by two hexadecimal digits")),
-            },
+            b'%' => {
+                let Some((high, low)) = bytes.next().and_then(hex).zip(bytes.next().and_then(hex)) else {
+                    drop(Wiped::from(out));
+                    return Err(OAuthError::invalid_request("a % must be followed by two hexadecimal digits"));
+                };
+                high << 4 | low
+            }
             other => other,
         });
     }
-    String::from_utf8(std::mem::take(&mut *out)).map_err(|error| {
-        drop(Zeroizing::new(error.into_bytes()));
-        OAuthError::invalid_request("parameters are UTF-8 text")
+    String::from_utf8(out).map(Cow::Owned).map_err(|error| {
+        drop(Wiped::from(error.into_bytes()));
+        not_text()
     })
 }
 
@@ -143,8 +162,11 @@ pub(super) fn halves(text: &[u8], separator: u8) -> (&[u8], &[u8]) {
 /// # Errors
 /// `invalid_request`, naming no parameter of the caller's.
 pub fn refuse_query(query: &str) -> Result<(), OAuthError> {
+    if query.is_empty() {
+        return Ok(());
+    }
     let forbidden = |pair: &[u8]| {
-        let name = decode(halves(pair, b'=').0).unwrap_or_default();
+        let name = decoded(halves(pair, b'=').0).unwrap_or_default();
         PARAMETERS.iter().chain(&NEVER_IN_QUERY).any(|known| name.eq_ignore_ascii_case(known))
     };
     if query.as_bytes().split(|b| *b == b'&').any(forbidden) {
@@ -158,13 +180,17 @@ pub fn refuse_query(query: &str) -> Result<(), OAuthError> {
 /// # Errors
 /// `invalid_request` that says what to send instead.
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), OAuthError> {
+    const FORM: &str = "application/x-www-form-urlencoded";
     const WANTED: &str = "send form fields (application/x-www-form-urlencoded)";
     let mut all = headers.get_all(CONTENT_TYPE);
     let (Some(value), None) = (all.next(), all.next()) else { return Err(OAuthError::invalid_request(WANTED)) };
+    if value == FORM {
+        return Ok(());
+    }
     let text = value.to_str().unwrap_or_default();
     let mut parts = text.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
-    if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+    if !essence.eq_ignore_ascii_case(FORM) {
         let json = essence.get(essence.len().saturating_sub(4)..).is_some_and(|end| end.eq_ignore_ascii_case("json"));
         return Err(OAuthError::invalid_request(if json { format!("{WANTED}, not JSON") } else { WANTED.into() }));
     }

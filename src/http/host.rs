@@ -3,6 +3,8 @@
 
 use actix_web::http::header::{HOST, HeaderMap};
 
+use crate::model::ascii;
+
 /// Whether the request names exactly one well-formed host.
 #[must_use]
 pub fn acceptable(headers: &HeaderMap) -> bool {
@@ -26,7 +28,7 @@ fn well_formed(value: &[u8]) -> bool {
     } else {
         let (name, port) = text.split_once(':').unwrap_or((text, "0"));
         let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-        ((1..=253).contains(&name.len()) && name.bytes().all(fits), Some(port))
+        ((1..=253).contains(&name.len()) && ascii::all(name.as_bytes(), fits), Some(port))
     };
     host_fits && port.is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok())
 }

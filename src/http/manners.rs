@@ -1,8 +1,8 @@
 //! What every request goes through and every answer has, on both listeners: a request id, a checked `Host`, headers that
 //! keep answers out of caches and sniffers, a body for bare errors, a caught panic, a log line.
 //!
-//! One layer, written by hand, around all routes: it costs one allocation for the future and a few for the texts, which
-//! is next to nothing beside a signature.
+//! One layer, written by hand, around all routes: it costs a few allocations for texts, which is next to nothing beside a
+//! signature.
 
 use std::cell::RefCell;
 use std::future::{Future, Ready, ready};
@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::error::InternalError;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{Error, HttpMessage as _, HttpResponse};
 
@@ -111,6 +111,7 @@ impl Manners {
 impl<S> Transform<S, ServiceRequest> for Manners
 where
     S: Service<ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error>,
+    S::Future: Unpin,
 {
     type Response = ServiceResponse<BoxBody>;
     type Error = Error;
@@ -121,7 +122,7 @@ where
     fn new_transform(&self, inner: S) -> Self::Future {
         let traffic = self.board.join();
         let refusals = Rc::new(Memory(self.refusals.clone()));
-        ready(Ok(Mannered { inner, manners: self.clone(), traffic, refusals, ids: RefCell::new(Ids::new()) }))
+        ready(Ok(Mannered { inner, manners: self.clone(), traffic, refusals, ids: RefCell::new(Ids::default()) }))
     }
 }
 
@@ -140,6 +141,8 @@ pub struct Mannered<S> {
 impl<S> Service<ServiceRequest> for Mannered<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error>,
+    // An app's routing gives a box.
+    S::Future: Unpin,
 {
     type Response = ServiceResponse<BoxBody>;
     type Error = Error;
@@ -176,7 +179,7 @@ where
         } else {
             // A handler's future is only made here; it runs when polled. Routing runs at once, so both are guarded.
             match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
-                Ok(future) => State::Running(Box::pin(future)),
+                Ok(future) => State::Running(future),
                 Err(_) => State::Panicked,
             }
         };
@@ -198,7 +201,7 @@ fn lacks_certificate(request: &ServiceRequest) -> bool {
 }
 
 enum State<F> {
-    Running(Pin<Box<F>>),
+    Running(F),
     Refused(Option<Box<ServiceResponse<BoxBody>>>),
     Panicked,
 }
@@ -211,13 +214,13 @@ pub struct Answering<F> {
 
 impl<F> Future for Answering<F>
 where
-    F: Future<Output = Result<ServiceResponse<BoxBody>, Error>>,
+    F: Future<Output = Result<ServiceResponse<BoxBody>, Error>> + Unpin,
 {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = match &mut self.state {
-            State::Running(future) => match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            State::Running(future) => match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *future).poll(cx))) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(outcome)) => Some(outcome),
                 Err(_) => None,
@@ -269,7 +272,7 @@ impl Finish {
         }
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(self.exchange.id()) {
-            headers.insert(HeaderName::from_static(REQUEST_ID), id);
+            headers.insert(REQUEST_ID.clone(), id);
         }
         if !headers.contains_key(CACHE_CONTROL) {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -358,7 +361,7 @@ mod tests {
                         Ok(answer) => answer.into_parts().1,
                         Err(error) => error.error_response(),
                     };
-                    assert!(answer.headers().contains_key(REQUEST_ID));
+                    assert!(answer.headers().contains_key(&REQUEST_ID));
                     let status = answer.status().as_u16();
                     let body = to_bytes(answer.into_body()).await.unwrap_or_default();
                     answers.push((status, serde_json::from_slice(&body).unwrap_or_default()));
@@ -377,7 +380,7 @@ mod tests {
         let (answers, lines) = ask(
             Format::Json,
             vec![
-                (get("/good?client_secret=s3cret").insert_header((REQUEST_ID, "mine")), true),
+                (get("/good?client_secret=s3cret").insert_header((REQUEST_ID.clone(), "mine")), true),
                 (get("/wrong").insert_header(("authorization", "Basic s3cret")), true),
                 (get("/framework"), true),
                 (get("/never"), false),

@@ -4,10 +4,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName};
 
 /// Where a proxy writes whom it speaks for.
-const X_FORWARDED_FOR: &str = "x-forwarded-for";
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Which addresses are proxies whose word counts.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ pub fn address(peer: IpAddr, headers: &HeaderMap, proxies: &Proxies) -> IpAddr {
     if !trusted(address) {
         return address;
     }
-    let values: Vec<&str> = headers.get_all(X_FORWARDED_FOR).map(|value| value.to_str().unwrap_or_default()).collect();
+    let values: Vec<&str> = headers.get_all(&X_FORWARDED_FOR).map(|value| value.to_str().unwrap_or_default()).collect();
     for hop in values.iter().rev().flat_map(|value| value.rsplit(',')) {
         let Ok(next) = hop.trim().parse::<IpAddr>() else { break };
         address = next.to_canonical();
@@ -56,14 +56,14 @@ pub fn address(peer: IpAddr, headers: &HeaderMap, proxies: &Proxies) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
+    use actix_web::http::header::HeaderValue;
 
     use super::*;
 
     fn caller(peer: &str, forwarded: &[&str]) -> String {
         let mut headers = HeaderMap::new();
         for value in forwarded {
-            headers.append(HeaderName::from_static(X_FORWARDED_FOR), HeaderValue::from_str(value).unwrap());
+            headers.append(X_FORWARDED_FOR.clone(), HeaderValue::from_str(value).unwrap());
         }
         let proxies =
             Proxies::new(|address| address.to_string().starts_with("10.") || address.to_string() == "fd00::1");

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::master::{MasterKey, OpenError};
 use super::masters::Opens;
 use crate::ambient::Entropy;
+use crate::model::ascii;
 use crate::model::id::{ClientId, SecretId};
 use crate::secret::{Secret, same};
 
@@ -22,6 +23,7 @@ const PREFIX: &str = "edi_";
 const RANDOM_CHARS: usize = 43;
 const TAG_BYTES: usize = 8;
 const TAG_CHARS: usize = 11;
+const REST_CHARS: usize = 43;
 /// 60 random bits: no two secrets of an installation share an id.
 const ID_CHARS: usize = 12;
 const CONTEXT: &str = "client-secret-keys";
@@ -30,6 +32,31 @@ const CONTEXT: &str = "client-secret-keys";
 pub struct SecretKeys {
     tag: Zeroizing<[u8; 32]>,
     rest: Zeroizing<[u8; 32]>,
+    /// In one place from the start: what is moved leaves copies behind.
+    ready: Box<Ready>,
+}
+
+/// Both keys as HMAC works with them: making them takes as long as using them once. ring does not wipe its keys; these are
+/// overwritten when dropped.
+struct Ready {
+    tag: hmac::Key,
+    rest: hmac::Key,
+}
+
+impl Ready {
+    fn overwrite(&mut self) {
+        let blank = hmac_key(&[0; 32]);
+        self.tag = blank.clone();
+        self.rest = blank;
+        // Somebody might look: the writes are not useless, and stay.
+        std::hint::black_box(&*self);
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        self.overwrite();
+    }
 }
 
 /// A text of the shape of an edi-made secret, taken apart; nothing about it is checked.
@@ -60,12 +87,9 @@ impl Tagged<'_> {
 pub fn parse(text: &str) -> Option<Tagged<'_>> {
     let (id, rest) = text.strip_prefix(PREFIX)?.split_once('_')?;
     let (random, tag) = rest.split_at_checked(RANDOM_CHARS)?;
-    let base64url = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    (SecretId::parse(id).is_ok() && tag.len() == TAG_CHARS && base64url(random) && base64url(tag)).then_some(Tagged {
-        id,
-        random,
-        tag,
-    })
+    let base64url = |part: &str| ascii::all(part.as_bytes(), |b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    let fits = SecretId::fits(id) && tag.len() == TAG_CHARS && base64url(random) && base64url(tag);
+    fits.then_some(Tagged { id, random, tag })
 }
 
 impl SecretKeys {
@@ -75,7 +99,12 @@ impl SecretKeys {
         let (mut tag, mut rest) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
         entropy.fill(&mut *tag);
         entropy.fill(&mut *rest);
-        Self { tag, rest }
+        Self::of(tag, rest)
+    }
+
+    fn of(tag: Zeroizing<[u8; 32]>, rest: Zeroizing<[u8; 32]>) -> Self {
+        let ready = Box::new(Ready { tag: hmac_key(&tag), rest: hmac_key(&rest) });
+        Self { tag, rest, ready }
     }
 
     /// Both keys sealed under the master key, for the store.
@@ -95,7 +124,7 @@ impl SecretKeys {
         let plain = master.open(CONTEXT, sealed)?;
         let (tag, rest) = plain.split_first_chunk::<32>().ok_or(OpenError::Damaged)?;
         let rest: &[u8; 32] = rest.try_into().map_err(|_| OpenError::Damaged)?;
-        Ok(Self { tag: Zeroizing::new(*tag), rest: Zeroizing::new(*rest) })
+        Ok(Self::of(Zeroizing::new(*tag), Zeroizing::new(*rest)))
     }
 
     /// A new secret for this client: its public id, the secret to show once, and what is kept of it.
@@ -120,8 +149,8 @@ impl SecretKeys {
         let start = text.len();
         URL_SAFE_NO_PAD.encode_string(random.as_slice(), &mut text);
         let tag = self.tag_of(client.as_str(), text.get(start..).unwrap_or_default());
-        text.push_str(&tag);
-        let at_rest = self.at_rest(&text);
+        text.push_str(as_text(&tag));
+        let at_rest = as_text(&self.at_rest(&text)).to_owned();
         (id, Secret::new(text), at_rest)
     }
 
@@ -129,28 +158,39 @@ impl SecretKeys {
     /// Takes the same time for any client id of that length, known or not.
     #[must_use]
     pub fn tag_holds(&self, client_id: &str, tagged: &Tagged<'_>) -> bool {
-        same(self.tag_of(client_id, tagged.random).as_bytes(), tagged.tag.as_bytes())
-    }
-
-    /// What is kept of a secret: HMAC-SHA-256 of the whole text, base64url.
-    #[must_use]
-    pub fn at_rest(&self, text: &str) -> String {
-        URL_SAFE_NO_PAD.encode(hmac::sign(&hmac_key(&self.rest), text.as_bytes()))
+        same(&self.tag_of(client_id, tagged.random), tagged.tag.as_bytes())
     }
 
     /// Whether `stored` is what is kept of `text`, in constant time.
     #[must_use]
     pub fn matches(&self, text: &str, stored: &str) -> bool {
-        same(self.at_rest(text).as_bytes(), stored.as_bytes())
+        same(&self.at_rest(text), stored.as_bytes())
     }
 
-    fn tag_of(&self, client_id: &str, random: &str) -> String {
-        let mut hmac = hmac::Context::with_key(&hmac_key(&self.tag));
+    /// What is kept of a secret: HMAC-SHA-256 of the whole text, base64url.
+    fn at_rest(&self, text: &str) -> [u8; REST_CHARS] {
+        base64url(hmac::sign(&self.ready.rest, text.as_bytes()).as_ref())
+    }
+
+    fn tag_of(&self, client_id: &str, random: &str) -> [u8; TAG_CHARS] {
+        let mut hmac = hmac::Context::with_key(&self.ready.tag);
         hmac.update(client_id.as_bytes());
         hmac.update(&[0]);
         hmac.update(random.as_bytes());
-        URL_SAFE_NO_PAD.encode(hmac.sign().as_ref().get(..TAG_BYTES).unwrap_or_default())
+        base64url(hmac.sign().as_ref().get(..TAG_BYTES).unwrap_or_default())
     }
+}
+
+/// As base64url; `N` characters are what it takes. Anything else would come out as zeros, which equal nothing presented
+/// and nothing kept.
+fn base64url<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut out = [0; N];
+    let _ = URL_SAFE_NO_PAD.encode_slice(bytes, &mut out);
+    out
+}
+
+fn as_text(base64url: &[u8]) -> &str {
+    std::str::from_utf8(base64url).unwrap_or_default()
 }
 
 impl fmt::Debug for SecretKeys {
@@ -234,6 +274,18 @@ mod tests {
         let short = first.seal(CONTEXT, &[1; 63], &SystemEntropy::new());
         assert!(matches!(SecretKeys::open(&first, &short), Err(OpenError::Damaged)));
         assert_eq!(format!("{made:?}"), "[redacted]");
+    }
+
+    #[test]
+    fn nothing_is_left_of_the_keys_that_checks_work_with() {
+        let mut keys = keys(1);
+        let (_, secret, at_rest) = keys.make(&client("svc"), &SystemEntropy::new());
+        keys.ready.overwrite();
+        assert!(!keys.matches(secret.expose(), &at_rest));
+        assert!(!keys.tag_holds("svc", &parse(secret.expose()).unwrap()));
+        let blank = SecretKeys::of(Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
+        assert_eq!(keys.at_rest("a"), blank.at_rest("a"));
+        assert_eq!(keys.tag_of("a", "b"), blank.tag_of("a", "b"));
     }
 
     proptest! {

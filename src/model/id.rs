@@ -27,6 +27,12 @@ macro_rules! text_id {
                 if $valid(text) { Ok(Self(text.into())) } else { Err(InvalidId($why)) }
             }
 
+            /// Whether the text follows the grammar.
+            #[must_use]
+            pub fn fits(text: &str) -> bool {
+                $valid(text)
+            }
+
             /// The name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
@@ -133,6 +139,13 @@ impl TokenId {
         let mut bytes = [0; 16];
         let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
         (text.len() == 22 && length == 16).then(|| Self::from_bytes(bytes))
+    }
+}
+
+impl TokenId {
+    /// Appends the wire form.
+    pub fn write_to(self, out: &mut String) {
+        URL_SAFE_NO_PAD.encode_string(self.0.to_be_bytes(), out);
     }
 }
 

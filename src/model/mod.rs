@@ -1,6 +1,7 @@
 //! Plain types and their rules: what a role, a client or a revocation is. No I/O, no clock, no framework.
 
 pub mod algorithm;
+pub mod ascii;
 pub mod client;
 pub mod default_role;
 pub mod deployment;

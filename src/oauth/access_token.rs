@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 
 use super::grant::Granted;
+use crate::model::ascii;
 use crate::model::id::{ClientId, Kid, TokenId};
 use crate::model::scope::{AdminScope, Role};
 use crate::model::time::Timestamp;
@@ -72,17 +73,27 @@ pub fn write_claims(
     life: Life<'_>,
     extra: RoleClaims,
 ) -> String {
-    let scope = granted.scope();
-    let audience = json_text(&granted.audience);
+    let client = client.as_str();
     let iat = life.issued.secs();
     let exp = iat.saturating_add(i64::from(life.lifetime));
-    let mut out = String::with_capacity(256 + 4 * scope.len());
-    // Writing to a String cannot fail.
-    let _ = write!(
-        out,
-        "{{\"iss\":{issuer_json},\"sub\":\"{client}\",\"aud\":{audience},\"exp\":{exp},\"iat\":{iat},\"jti\":\"{jti}\",\
-         \"client_id\":\"{client}\",\"scope\":\"{scope}\",\"roles\":"
+    let names: usize = granted.roles.iter().map(|role| role.as_str().len() + 3).sum();
+    let mut out = String::with_capacity(
+        256 + issuer_json.len()
+            + 2 * client.len()
+            + granted.audience.len()
+            + 4 * names
+            + 24 * granted.admin_scopes.len(),
     );
+    let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.push_str(part));
+    push(&["{\"iss\":", issuer_json, ",\"sub\":\"", client, "\",\"aud\":"]);
+    write_text(&mut out, &granted.audience);
+    // Writing to a String cannot fail.
+    let _ = write!(out, ",\"exp\":{exp},\"iat\":{iat},\"jti\":\"");
+    jti.write_to(&mut out);
+    let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.push_str(part));
+    push(&["\",\"client_id\":\"", client, "\",\"scope\":\""]);
+    granted.write_scope(&mut out);
+    out.push_str("\",\"roles\":");
     write_roles(&mut out, &granted.roles);
     if extra.groups {
         out.push_str(",\"groups\":");
@@ -109,13 +120,27 @@ pub fn write_claims(
 fn write_roles(out: &mut String, roles: &[Role]) {
     let mut before = '[';
     for role in roles {
-        let _ = write!(out, "{before}\"{role}\"");
+        out.push(before);
+        out.push('"');
+        out.push_str(role.as_str());
+        out.push('"');
         before = ',';
     }
     if roles.is_empty() {
         out.push('[');
     }
     out.push(']');
+}
+
+/// Appends a text as a JSON string. Most need no escape.
+fn write_text(out: &mut String, text: &str) {
+    if ascii::all(text.as_bytes(), |b| matches!(b, b' '..0x7f) && !matches!(b, b'"' | b'\\')) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&json_text(text));
+    }
 }
 
 /// A text as a JSON string, quotes included.

@@ -14,7 +14,8 @@ use super::error::{Code, OAuthError};
 use super::service::Service;
 use crate::keys::secrets::{Tagged, parse as parse_tagged};
 use crate::model::client::{AuthMethod, Client, SecretCheck, StoredSecret};
-use crate::model::id::{ClientId, SecretId};
+use crate::model::id::SecretId;
+use crate::model::time::Timestamp;
 use crate::secret::Secret;
 
 /// What a request presents, as `http` found it.
@@ -96,7 +97,8 @@ fn choose(presented: Presented<'_>) -> Result<Proof<'_>, OAuthError> {
     }
 }
 
-/// Finds out who is calling. What fails spends a budget ([`super::failures`]), which no right proof ever looks at.
+/// Finds out who is calling. The ways that are not the usual one are boxed, so that the future of the usual one is small:
+/// each request allocates it. What fails spends a budget ([`super::failures`]), which no right proof ever looks at.
 ///
 /// # Errors
 /// `invalid_client` whatever is wrong with the credentials, 429 in its place past a budget, `invalid_request` for several
@@ -108,7 +110,7 @@ pub async fn authenticate(service: &Service, presented: Presented<'_>) -> Result
     match prove(service, &proof, address).await {
         Err(refusal) if refusal.code == Code::InvalidClient => {
             let suspect = service.failures.suspect(&proof.claimed(), address);
-            Err(service.failures.refuse(refusal, &suspect).await)
+            Err(Box::pin(service.failures.refuse(refusal, &suspect)).await)
         }
         judged => judged,
     }
@@ -118,22 +120,26 @@ async fn prove(service: &Service, proof: &Proof<'_>, address: Option<IpAddr>) ->
     let proof = match proof {
         Proof::Secret(proof) => proof,
         Proof::Assertion { assertion, client_id } => {
-            return assertion::authenticate(service, assertion, *client_id).await.map(Authenticated);
+            return Box::pin(assertion::authenticate(service, assertion, *client_id)).await.map(Authenticated);
         }
     };
-    let (client, secret) = match parse_tagged(proof.secret.expose()) {
+    let Proven { client, by, at } = match parse_tagged(proof.secret.expose()) {
         Some(tagged) => tagged_secret(service, proof, &tagged).await?,
-        None => chosen_secret(service, proof, address).await?,
+        None => Box::pin(chosen_secret(service, proof, address)).await?,
     };
     if client.auth_method != AuthMethod::AnySecret && client.auth_method != proof.method {
         return Err(OAuthError::invalid_client("the client is registered for another authentication method"));
     }
-    service.last_used.note(&client.client_id, &secret, service.now());
+    service.last_used.note(&client.client_id, &by, at);
     Ok(Authenticated(client))
 }
 
-/// Who it is, and by which of its secrets.
-type Proven = (Arc<Client>, SecretId);
+/// Who it is, by which of its secrets, and when that was live.
+struct Proven {
+    client: Arc<Client>,
+    by: SecretId,
+    at: Timestamp,
+}
 
 async fn tagged_secret(service: &Service, proof: &SecretProof, tagged: &Tagged<'_>) -> Result<Proven, OAuthError> {
     if !service.secret_keys.tag_holds(&proof.client_id, tagged) {
@@ -142,13 +148,14 @@ async fn tagged_secret(service: &Service, proof: &SecretProof, tagged: &Tagged<'
     let client = enabled(service, &proof.client_id).await?;
     let client = client.ok_or_else(|| OAuthError::invalid_client("the client is deleted or disabled"))?;
     let found = client.secrets.iter().find(|secret| secret.id.as_str() == tagged.id);
-    let secret = live(service, found)?;
+    let at = service.now();
+    let secret = live(found, at)?;
     let SecretCheck::Generated(at_rest) = &secret.check else {
         return Err(OAuthError::invalid_client("no such secret"));
     };
     if service.secret_keys.matches(proof.secret.expose(), at_rest) {
-        let id = secret.id.clone();
-        Ok((client, id))
+        let by = secret.id.clone();
+        Ok(Proven { client, by, at })
     } else {
         Err(OAuthError::invalid_client("no such secret"))
     }
@@ -171,7 +178,7 @@ async fn chosen_secret(service: &Service, proof: &SecretProof, address: Option<I
     if let Some(client) = &client {
         let known = service.verified.recall(&client.client_id, proof.secret.expose(), &joined);
         if let Some(known) = known.filter(|known| hashes.iter().any(|(id, ..)| id == known)) {
-            return Ok((Arc::clone(client), known));
+            return Ok(Proven { client: Arc::clone(client), by: known, at: service.now() });
         }
     }
     let against = hashes.iter().map(|(_, _, hash)| hash.clone()).collect();
@@ -185,19 +192,20 @@ async fn chosen_secret(service: &Service, proof: &SecretProof, address: Option<I
     // token issued this late.
     let client = enabled(service, &proof.client_id).await?;
     let client = client.ok_or_else(|| OAuthError::invalid_client("the client was deleted or disabled meanwhile"))?;
-    let still = client.live_secrets(service.now()).any(|secret| secret.id == *id);
-    if still { Ok((client, id.clone())) } else { Err(OAuthError::invalid_client("the secret is gone meanwhile")) }
+    let at = service.now();
+    let still = client.live_secrets(at).any(|secret| secret.id == *id);
+    let gone = || OAuthError::invalid_client("the secret is gone meanwhile");
+    still.then(|| Proven { client, by: id.clone(), at }).ok_or_else(gone)
 }
 
 /// The client if it exists and is enabled.
 async fn enabled(service: &Service, id: &str) -> Result<Option<Arc<Client>>, OAuthError> {
-    let Ok(id) = ClientId::parse(id) else { return Ok(None) };
-    Ok(service.client(&id).await?.filter(|client| client.enabled))
+    Ok(service.client_named(id).await?.filter(|client| client.enabled))
 }
 
-fn live<'a>(service: &Service, secret: Option<&'a StoredSecret>) -> Result<&'a StoredSecret, OAuthError> {
+fn live(secret: Option<&StoredSecret>, now: Timestamp) -> Result<&StoredSecret, OAuthError> {
     match secret {
-        Some(secret) if secret.is_live(service.now()) => Ok(secret),
+        Some(secret) if secret.is_live(now) => Ok(secret),
         Some(_) => Err(OAuthError::invalid_client("the secret has expired")),
         None => Err(OAuthError::invalid_client("no such secret")),
     }

@@ -38,13 +38,19 @@ impl Granted {
     #[must_use]
     pub fn scope(&self) -> String {
         let mut out = String::new();
-        for name in self.roles.iter().map(Role::as_str).chain(self.admin_scopes.iter().map(|s| s.name())) {
-            if !out.is_empty() {
+        self.write_scope(&mut out);
+        out
+    }
+
+    /// Appends the `scope` value.
+    pub fn write_scope(&self, out: &mut String) {
+        let names = self.roles.iter().map(Role::as_str).chain(self.admin_scopes.iter().map(|scope| scope.name()));
+        for (index, name) in names.enumerate() {
+            if index > 0 {
                 out.push(' ');
             }
             out.push_str(name);
         }
-        out
     }
 }
 
@@ -138,6 +144,11 @@ impl<D: RoleAudiences> Audiences<'_, D> {
                 || audience == self.default_audience)
     }
 
+    /// Whether the default audience is the only one in play, as for most roles it is.
+    fn none_names_an_audience<'r>(&self, roles: impl IntoIterator<Item = &'r Role>) -> bool {
+        roles.into_iter().all(|role| self.deployments.of(role.as_str()).is_none())
+    }
+
     fn for_named(&self, roles: Vec<Role>, resource: Option<&str>) -> Result<(Vec<Role>, String), OAuthError> {
         if let Some(wanted) = resource {
             return if self.client_allows(wanted) && roles.iter().all(|role| self.of(role).contains(wanted)) {
@@ -145,6 +156,9 @@ impl<D: RoleAudiences> Audiences<'_, D> {
             } else {
                 Err(invalid_target("this resource is not allowed for this client and every role named"))
             };
+        }
+        if self.none_names_an_audience(&roles) {
+            return Ok((roles, self.default_audience.to_owned()));
         }
         let mut sets = roles.iter().map(|role| self.unasked(role));
         let first = sets.next().unwrap_or_default();
@@ -163,6 +177,9 @@ impl<D: RoleAudiences> Audiences<'_, D> {
     fn for_all_roles(&self, resource: Option<&str>) -> Result<(Vec<Role>, String), OAuthError> {
         if self.client.roles.is_empty() {
             return Err(not_granted(self.client));
+        }
+        if resource.is_none() && self.none_names_an_audience(&self.client.roles) {
+            return Ok((self.client.roles.iter().cloned().collect(), self.default_audience.to_owned()));
         }
         let audience = match resource {
             Some(wanted) if self.client_allows(wanted) => wanted.to_owned(),

@@ -22,7 +22,7 @@ use super::refusals::Refusals;
 use super::registered_keys::RegisteredKeys;
 use super::remembered::RememberedTokens;
 use super::verified::VerifiedSecrets;
-use crate::ambient::Ambient;
+use crate::ambient::{Ambient, Batches};
 use crate::keys::live::KeySet;
 use crate::keys::masters::MasterKeys;
 use crate::keys::secrets::SecretKeys;
@@ -252,6 +252,8 @@ pub struct Service {
     pub remembered: RememberedTokens,
     /// Held while a deployment's hosts and paths are compared with all others' and written.
     pub placing: tokio::sync::Mutex<()>,
+    /// Randomness for the ids of tokens.
+    pub token_ids: Batches,
     /// When each role was last put into a token.
     pub last_issued: LastIssued,
     /// When each secret was last used.
@@ -320,6 +322,7 @@ impl Service {
             registered_keys: RegisteredKeys::default(),
             remembered: RememberedTokens::default(),
             placing: tokio::sync::Mutex::new(()),
+            token_ids: Batches::of(Arc::clone(&ambient.entropy)),
             last_issued: LastIssued::default(),
             last_used: LastUsed::default(),
             ends: Ends::default(),
@@ -353,6 +356,14 @@ impl Service {
     /// When it is not in memory and the store does not answer.
     pub async fn client(&self, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
         self.clients.get(&clients::key(id)).await
+    }
+
+    /// The client of this name, which need not be one that a client can have.
+    ///
+    /// # Errors
+    /// When it is not in memory and the store does not answer.
+    pub async fn client_named(&self, name: &str) -> Result<Option<Arc<Client>>, StoreError> {
+        if ClientId::fits(name) { self.clients.get(&clients::key_named(name)).await } else { Ok(None) }
     }
 
     /// The longest lifetime that any live token can have.
@@ -406,16 +417,8 @@ impl Service {
     /// How long ago the store was last heard of, by the mirror that heard least.
     #[must_use]
     pub fn silence(&self) -> Duration {
-        [
-            self.clients.last_heard(),
-            self.deployments.last_heard(),
-            self.revocations.last_heard(),
-            self.keys.last_heard(),
-        ]
-        .iter()
-        .map(tokio::time::Instant::elapsed)
-        .max()
-        .unwrap_or_default()
+        let others = [self.deployments.last_heard(), self.revocations.last_heard(), self.keys.last_heard()];
+        others.into_iter().fold(self.clients.last_heard(), tokio::time::Instant::min).elapsed()
     }
 
     /// Refuses when revocations may have been missed: for answers that must see them.

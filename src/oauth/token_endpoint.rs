@@ -89,7 +89,7 @@ pub fn mint(
         let wait = u32::try_from(wait).unwrap_or(u32::MAX).max(1);
         return Err(OAuthError::unavailable(wait, "a revocation made just now still covers new tokens"));
     }
-    let jti = TokenId::from_bytes(service.ambient.random());
+    let jti = TokenId::from_bytes(service.token_ids.take());
     let life = Life { issued: now, lifetime, lineage };
     let claims = write_claims(&service.issuer_json, &client.client_id, granted, jti, life, service.settings.claims);
     let access_token = signer.sign(claims.as_bytes()).map_err(|error| {

@@ -114,7 +114,8 @@ impl<T: Send + Sync + 'static> Cache<T> {
     pub async fn get(&self, key: &Key) -> Result<Option<Arc<T>>, StoreError> {
         match self.shared.hit(key) {
             Some(known) => Ok(known),
-            None => self.shared.fill(key).await,
+            // Boxed, as a hit needs none of the room that this takes.
+            None => Box::pin(self.shared.fill(key)).await,
         }
     }
 

@@ -3,14 +3,38 @@
 //! tracing-subscriber has such a format; it goes through a serializer that checks every piece of text again, which made
 //! up a tenth of a decision's processor time. This writes straight into the line. Spans are left out: edi has none.
 
+use std::cell::Cell;
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::ambient::SystemClock;
+use crate::model::ascii;
+use crate::model::time::Timestamp;
+
+/// Room for a line as most are.
+const USUAL: usize = 512;
+/// A longer one's room is given back.
+const KEPT: usize = 16 * USUAL;
+
+/// What a thread makes its lines with.
+#[derive(Default)]
+struct Desk {
+    /// The line: pushing onto text costs a fraction of writing through the formatter's layers.
+    line: String,
+    /// The last second that was told, and its text: a busy thread tells the same one thousands of times.
+    second: Option<u64>,
+    shown: String,
+}
+
+thread_local! {
+    static DESK: Cell<Desk> = Cell::default();
+}
 
 /// The format.
 pub(super) struct FlatJson;
@@ -21,105 +45,128 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        out.write_str("{\"timestamp\":\"")?;
-        SystemTime.format_time(&mut out)?;
-        out.write_str("\",\"level\":\"")?;
-        out.write_str(event.metadata().level().as_str())?;
-        out.write_char('"')?;
-        let mut members = Members { out, outcome: Ok(()) };
-        event.record(&mut members);
-        members.member("target", |out| text(out, event.metadata().target()));
-        members.outcome?;
-        members.out.write_str("}\n")
-    }
-}
-
-/// The members of the object, the first of which is there already.
-struct Members<'a> {
-    out: Writer<'a>,
-    /// Of all that was written so far: visitors have no way to fail.
-    outcome: fmt::Result,
-}
-
-impl<'a> Members<'a> {
-    fn member(&mut self, name: &str, value: impl FnOnce(&mut Writer<'a>) -> fmt::Result) {
-        if self.outcome.is_ok() {
-            self.outcome = self.write(name, value);
+        // Taken away meanwhile: a value that logs while it is shown, or a thread that ends, gets a desk of its own.
+        let mut desk = DESK.try_with(Cell::take).unwrap_or_default();
+        desk.line.clear();
+        desk.line.reserve(USUAL);
+        desk.line.push_str("{\"timestamp\":\"");
+        desk.push_time(SystemClock.since_epoch());
+        let line = &mut desk.line;
+        line.push_str("\",\"level\":\"");
+        line.push_str(event.metadata().level().as_str());
+        line.push('"');
+        event.record(&mut Members(line));
+        push_name(line, "target");
+        push_text(line, event.metadata().target());
+        line.push_str("}\n");
+        let written = out.write_str(line);
+        if line.capacity() <= KEPT {
+            let _ = DESK.try_with(|mine| mine.set(desk));
         }
-    }
-
-    fn write(&mut self, name: &str, value: impl FnOnce(&mut Writer<'a>) -> fmt::Result) -> fmt::Result {
-        self.out.write_char(',')?;
-        text(&mut self.out, name)?;
-        self.out.write_char(':')?;
-        value(&mut self.out)
+        written
     }
 }
+
+impl Desk {
+    /// RFC 3339 with microseconds.
+    fn push_time(&mut self, since_epoch: Duration) {
+        let second = since_epoch.as_secs();
+        if self.second != Some(second) {
+            self.second = Some(second);
+            self.shown = Timestamp::from_secs(i64::try_from(second).unwrap_or(i64::MAX)).rfc3339();
+        }
+        let Self { line, shown, .. } = self;
+        line.push_str(shown.strip_suffix('Z').unwrap_or(shown));
+        line.push('.');
+        let micros = since_epoch.subsec_micros();
+        for power in [100_000, 10_000, 1000, 100, 10, 1] {
+            line.push(char::from_digit(micros / power % 10, 10).unwrap_or('0'));
+        }
+        line.push('Z');
+    }
+}
+
+/// The members of the object, the first of which is there already. Writing to a String cannot fail.
+struct Members<'a>(&'a mut String);
 
 impl Visit for Members<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.member(field.name(), |out| {
-            out.write_char('"')?;
-            write!(Escaped(out), "{value:?}")?;
-            out.write_char('"')
-        });
+        push_name(self.0, field.name());
+        self.0.push('"');
+        let _ = write!(Escaped(self.0), "{value:?}");
+        self.0.push('"');
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.member(field.name(), |out| text(out, value));
+        push_name(self.0, field.name());
+        push_text(self.0, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.member(field.name(), |out| write!(out, "{value}"));
+        push_name(self.0, field.name());
+        ascii::push_number(self.0, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.member(field.name(), |out| write!(out, "{value}"));
+        push_name(self.0, field.name());
+        let _ = write!(self.0, "{value}");
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.member(field.name(), |out| write!(out, "{value}"));
+        push_name(self.0, field.name());
+        self.0.push_str(if value { "true" } else { "false" });
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
+        push_name(self.0, field.name());
         // JSON has no other numbers.
-        self.member(
-            field.name(),
-            |out| if value.is_finite() { write!(out, "{value:?}") } else { out.write_str("null") },
-        );
+        if value.is_finite() {
+            let _ = write!(self.0, "{value:?}");
+        } else {
+            self.0.push_str("null");
+        }
     }
 }
 
+/// A comma, a name and a colon. Names stand in edi's own sources and in those of its libraries, as identifiers.
+fn push_name(out: &mut String, name: &str) {
+    out.push_str(",\"");
+    out.push_str(name);
+    out.push_str("\":");
+}
+
 /// A text as a JSON string, quotes included.
-fn text(out: &mut Writer<'_>, text: &str) -> fmt::Result {
-    out.write_char('"')?;
-    Escaped(out).write_str(text)?;
-    out.write_char('"')
+fn push_text(out: &mut String, text: &str) {
+    out.push('"');
+    push_escaped(out, text);
+    out.push('"');
 }
 
 /// The inside of a JSON string (RFC 8259 §7).
-struct Escaped<'a, 'b>(&'a mut Writer<'b>);
-
-impl fmt::Write for Escaped<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let special = |b: u8| b < b' ' || matches!(b, b'"' | b'\\');
-        let mut rest = text;
-        while let Some(at) = rest.bytes().position(special) {
-            // What is special is a byte of its own in UTF-8, so that the text may be cut before and behind it.
-            let (plain, tail) = rest.split_at_checked(at).ok_or(fmt::Error)?;
-            let (found, tail) = tail.split_at_checked(1).ok_or(fmt::Error)?;
-            self.0.write_str(plain)?;
-            match found {
-                "\"" => self.0.write_str("\\\"")?,
-                "\\" => self.0.write_str("\\\\")?,
-                "\n" => self.0.write_str("\\n")?,
-                "\r" => self.0.write_str("\\r")?,
-                "\t" => self.0.write_str("\\t")?,
-                other => write!(self.0, "\\u{:04x}", other.bytes().next().unwrap_or_default())?,
-            }
-            rest = tail;
+fn push_escaped(out: &mut String, text: &str) {
+    if ascii::all(text.as_bytes(), |b| !matches!(b, 0..b' ' | b'"' | b'\\')) {
+        return out.push_str(text);
+    }
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            control @ '\0'..' ' => drop(write!(out, "\\u{:04x}", u32::from(control))),
+            plain => out.push(plain),
         }
-        self.0.write_str(rest)
+    }
+}
+
+/// What is written through it is escaped.
+struct Escaped<'a>(&'a mut String);
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        push_escaped(self.0, text);
+        Ok(())
     }
 }
 
@@ -135,10 +182,45 @@ mod tests {
         #[test]
         fn any_text_comes_back_from_the_line(value in any::<String>()) {
             let mut line = String::new();
-            text(&mut Writer::new(&mut line), &value).unwrap();
+            push_text(&mut line, &value);
             prop_assert!(!line.contains('\n') && !line.contains('\r'));
             prop_assert_eq!(serde_json::from_str::<String>(&line).unwrap(), value);
         }
+    }
+
+    #[test]
+    fn the_time_is_told_to_the_microsecond_and_anew_each_second() {
+        let mut desk = Desk::default();
+        for (micros, told) in [
+            (1_795_299_240_999_999, "2026-11-21T22:14:00.999999Z"),
+            (1_795_299_240_000_070, "2026-11-21T22:14:00.000070Z"),
+            (1_795_299_241_000_000, "2026-11-21T22:14:01.000000Z"),
+            (0, "1970-01-01T00:00:00.000000Z"),
+        ] {
+            desk.line.clear();
+            desk.push_time(Duration::from_micros(micros));
+            assert_eq!(desk.line, told);
+        }
+    }
+
+    #[test]
+    fn a_value_that_logs_while_it_is_shown_has_a_line_of_its_own() {
+        struct Talkative;
+        impl fmt::Display for Talkative {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let line = {
+                    let mut desk = DESK.take();
+                    desk.line.clear();
+                    push_text(&mut desk.line, "inner");
+                    DESK.set(desk);
+                    "outer"
+                };
+                f.write_str(line)
+            }
+        }
+        let text = logged(Format::Json, "info", || tracing::info!(first = "a", shown = %Talkative, last = "z"));
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&line["first"], &line["shown"], &line["last"]), (&"a".into(), &"outer".into(), &"z".into()));
     }
 
     #[test]

@@ -78,7 +78,13 @@ pub enum ChangeError<R> {
 /// Where a client lies.
 #[must_use]
 pub fn key(id: &ClientId) -> Key {
-    Key::new(format!("{PREFIX}{id}"))
+    key_named(id.as_str())
+}
+
+/// Where a client of this name lies, if it is one.
+#[must_use]
+pub fn key_named(id: &str) -> Key {
+    Key::new([PREFIX, id].concat())
 }
 
 fn admins_key() -> Key {
