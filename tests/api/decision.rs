@@ -78,10 +78,13 @@ async fn every_door_says_who_may_pass() {
         ("models.example.com", "/model/fraud%2fpredict"),
         ("models.example.com", "/model/%66raud/predict"),
         ("models.example.com", "/model/fraud;x/predict"),
+        ("models.example.com", "/model/fraud/%c0%ae%c0%ae/other/predict"),
+        ("models.example.com", "/model/fraud/x#/../../other/predict"),
     ] {
         for (door, ask) in doors(&edi, "GET", host, path) {
-            ask.bearer(&good).send().await.assert(403);
-            let _ = door;
+            // In a path of edi's own a fragment is no path at all.
+            let unreadable = door == "envoy" && path.contains('#');
+            ask.bearer(&good).send().await.assert(if unreadable { 400 } else { 403 });
         }
     }
 }
