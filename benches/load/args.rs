@@ -11,7 +11,7 @@ use url::Url;
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(name = "cargo bench --bench load --")]
 pub(crate) struct Args {
-    /// What to measure [default: everything but memory, big-store, flood and soak]
+    /// What to measure [default: everything but memory, big-store, flood, soak and sweep]
     #[arg(value_enum)]
     work: Vec<Work>,
     /// How callers connect [default: issue, introspect and authz-hot in every way, the rest by keep-alive]
@@ -106,12 +106,14 @@ pub(crate) enum Work {
     Flood,
     /// Mixed traffic for minutes: memory, descriptors and latency stay flat
     Soak,
+    /// 100,000 expired records swept while tokens are issued
+    Sweep,
 }
 
 impl Work {
     /// Whether it runs for minutes, and only when it is asked for.
     fn is_long(self) -> bool {
-        matches!(self, Self::Memory | Self::BigStore | Self::Flood | Self::Soak)
+        matches!(self, Self::Memory | Self::BigStore | Self::Flood | Self::Soak | Self::Sweep)
     }
 
     /// Whether it is one request, measured in rounds against another server.

@@ -128,7 +128,7 @@ fn bytes_per_revocation(count: usize) -> Result<f64> {
 }
 
 /// Writes the records by the store's own commits; gives the `Authorization` of those clients that will be used.
-async fn fill(folder: &Path, records: usize) -> Result<Vec<String>> {
+pub(crate) async fn fill(folder: &Path, records: usize) -> Result<Vec<String>> {
     let ambient = Ambient::system();
     let store = Arc::new(SledStore::open(&folder.join("data"), Arc::clone(&ambient.clock))?);
     let master = MasterKey::load(&folder.join("keys/master.key"))?;
@@ -153,6 +153,23 @@ async fn fill(folder: &Path, records: usize) -> Result<Vec<String>> {
     filler.finish().await?;
     store.close().await;
     Ok(in_use)
+}
+
+/// Writes revocations that have expired.
+pub(crate) async fn fill_expired(folder: &Path, records: usize) -> Result<()> {
+    let ambient = Ambient::system();
+    let store = Arc::new(SledStore::open(folder, Arc::clone(&ambient.clock))?);
+    let mut filler = Filler { store: Arc::clone(&store), commits: JoinSet::new(), writes: Vec::new() };
+    for _ in 0..records {
+        let subject = Subject::Token(TokenId::from_bytes(ambient.random()));
+        let now = ambient.now();
+        let revocation = Revocation::of_token(now, now, ClientId::parse("a").context("a client id")?, None);
+        let key = revocations::key(&subject);
+        filler.put(Write::Put { value: encode(&key, &revocation)?, expires_at: Some(now) }, key).await?;
+    }
+    filler.finish().await?;
+    store.close().await;
+    Ok(())
 }
 
 fn client(index: usize, secrets: &SecretKeys, ambient: &Ambient) -> Result<(Client, String)> {

@@ -21,6 +21,7 @@ mod report;
 mod rounds;
 mod soak;
 mod start;
+mod sweep;
 mod tls;
 mod wire;
 mod work;
@@ -65,6 +66,9 @@ async fn run(args: &Args) -> Result<()> {
     }
     if asked.contains(&Work::Soak) {
         came_through &= soak::measure(args, &mut report).await?;
+    }
+    if asked.contains(&Work::Sweep) {
+        sweep::measure(args, &mut report).await?;
     }
     if asked.contains(&Work::BigStore) {
         big_store::measure(args, &mut report).await?;

@@ -10,6 +10,7 @@ use tokio::task::LocalSet;
 use tokio::time::sleep;
 
 use super::args::Args;
+use super::big_store;
 use super::drive::Connection;
 use super::edi::{Edi, Site, basic};
 use super::machine;
@@ -26,6 +27,9 @@ const GROWTH_KIB: u64 = 8 * 1024;
 const GROWTH_FDS: usize = 4;
 /// How much longer the slowest hundredth may take. A busy machine alone can double it.
 const SLOWER: f64 = 2.5;
+/// So many clients and as many revocations are in the store before: more than its cache holds. The opening reads all of
+/// them, as after a crash, so that the cache is full when memory is first looked at.
+const RECORDS: usize = 60_000;
 /// What a token lives: short, so that revocations expire and are swept within the run, as they are within an hour.
 const LIFETIME: &str = "20s";
 
@@ -51,6 +55,13 @@ pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<bool> {
     let length = args.soak();
     let every = length / 20;
     let site = Site::new(args.edi())?.with("EDI__TOKENS__TTL", LIFETIME);
+    let mut first = site.start()?;
+    first.ready().await?;
+    first.stop()?;
+    if !args.smoke {
+        big_store::fill(site.path(), RECORDS).await?;
+        std::fs::remove_file(site.path().join("data/closed")).context("the mark of a clean end")?;
+    }
     let mut edi = site.start()?;
     edi.ready().await?;
     let mut authorizations = Vec::new();
