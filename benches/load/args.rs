@@ -15,7 +15,7 @@ pub(crate) struct Args {
     #[arg(value_enum)]
     work: Vec<Work>,
     /// How callers connect [default: issue, introspect and authz-hot in every way, the rest by keep-alive]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_delimiter = ',')]
     over: Vec<Over>,
     /// Check that everything works, in seconds; the figures mean nothing
     #[arg(long)]
