@@ -487,6 +487,12 @@ mod tests {
         assert_eq!(issuer(&[("EDI__LISTEN__PUBLIC", "127.0.0.1:9000")]), "http://127.0.0.1:9000");
         assert_eq!(issuer(&[("EDI__LISTEN__PUBLIC", "[::1]:9000")]), "http://[::1]:9000");
         assert_eq!(issuer(&[("EDI__LISTEN__PUBLIC", "127.0.0.1:0")]), "http://127.0.0.1:8080");
+        let encrypted = [
+            ("EDI__LISTEN__TLS", "on"),
+            ("EDI__LISTEN__CERTIFICATE_FILE", "a.pem"),
+            ("EDI__LISTEN__KEY_FILE", "a.key"),
+        ];
+        assert_eq!(issuer(&encrypted), "https://127.0.0.1:8080");
         let behind = [("EDI__LISTEN__PUBLIC", "0.0.0.0:9000"), ("EDI__LISTEN__TLS", "off-behind-proxy")];
         assert_eq!(issuer(&behind), "http://127.0.0.1:8080");
         let named = [("EDI__LISTEN__PUBLIC", "127.0.0.1:9000"), ("EDI__ISSUER", "https://edi.example.com")];

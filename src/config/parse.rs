@@ -124,10 +124,13 @@ impl Judge<'_> {
     }
 
     fn issuer(&mut self, text: &str, listen: Option<&Listen>) -> Option<Issuer> {
-        // The default follows a public listener that was moved on loopback; anything else has to be said.
-        let moved = listen.map(|listen| listen.public).filter(|at| at.ip().is_loopback() && at.port() != 0);
+        // The default follows a public listener that was moved on loopback, or encrypts; anything else has to be said.
+        let moved = listen.filter(|listen| listen.public.ip().is_loopback() && listen.public.port() != 0);
         match moved {
-            Some(address) if text == DEFAULT_ISSUER => self.read("issuer", &format!("http://{address}")),
+            Some(Listen { public, tls, .. }) if text == DEFAULT_ISSUER => {
+                let scheme = if *tls == Tls::On { "https" } else { "http" };
+                self.read("issuer", &format!("{scheme}://{public}"))
+            }
             _ => self.read("issuer", text),
         }
     }
