@@ -45,7 +45,7 @@ impl Credentials {
             ConfigFlags { config, ..Default::default() }.load()?.keys.operator_file
         };
         let shown = path.display();
-        let bytes = private_file::read(&path).map_err(|error| match error {
+        let bytes = private_file::read_once(&path).map_err(|error| match error {
             error if error.is_missing() => Failure::new(Exit::Data, format!("there are no credentials at {shown}")).hint(
                 "`edi serve` writes them at its first start; run this command in its folder, or set EDI_CREDENTIALS to \
                  the file. Lost? `edi recover` makes others",
@@ -117,6 +117,17 @@ mod tests {
             let failure = Credentials::read(Some(theirs.path())).unwrap_err();
             assert_eq!(failure.hint.unwrap(), format!("chmod 600 {}", theirs.path().display()));
         }
+    }
+
+    #[test]
+    fn a_password_manager_can_pipe_them_in() {
+        use std::os::fd::AsRawFd as _;
+
+        let (reading, mut writing) = std::io::pipe().unwrap();
+        writing.write_all(GOOD.as_bytes()).unwrap();
+        drop(writing);
+        let path = format!("/proc/self/fd/{}", reading.as_raw_fd());
+        assert_eq!(Credentials::read(Some(Path::new(&path))).unwrap().client_id, "operator");
     }
 
     #[test]

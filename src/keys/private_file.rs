@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -83,13 +83,13 @@ fn failed<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> P
 /// # Errors
 /// What is wrong, with the command that mends it.
 pub fn check_private_file(path: &Path) -> Result<(), PrivateFileError> {
-    check(path, &fs::metadata(path).map_err(failed("open", path))?)
+    check(path, &fs::metadata(path).map_err(failed("open", path))?, fs::FileType::is_file)
 }
 
-fn check(path: &Path, found: &fs::Metadata) -> Result<(), PrivateFileError> {
+fn check(path: &Path, found: &fs::Metadata, fits: fn(&fs::FileType) -> bool) -> Result<(), PrivateFileError> {
     let (path, mode, owner) = (path.to_owned(), found.mode() & 0o7777, found.uid());
     let trusted = owner == 0 || owner == rustix::process::geteuid().as_raw();
-    if !found.is_file() || found.len() > MAX_BYTES {
+    if !fits(&found.file_type()) || found.len() > MAX_BYTES {
         Err(PrivateFileError::NotAFile(path))
     } else if mode & 0o007 != 0 {
         Err(PrivateFileError::OpenToWorld { path, mode })
@@ -105,8 +105,20 @@ fn check(path: &Path, found: &fs::Metadata) -> Result<(), PrivateFileError> {
 /// # Errors
 /// Those of [`check_private_file`], and I/O.
 pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PrivateFileError> {
+    read_what_fits(path, fs::FileType::is_file)
+}
+
+/// The same, of a pipe too: what a shell's `<(command)` stands for, which is there to be read once.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_once(path: &Path) -> Result<Zeroizing<Vec<u8>>, PrivateFileError> {
+    read_what_fits(path, |kind| kind.is_file() || kind.is_fifo())
+}
+
+fn read_what_fits(path: &Path, fits: fn(&fs::FileType) -> bool) -> Result<Zeroizing<Vec<u8>>, PrivateFileError> {
     let file = File::open(path).map_err(failed("open", path))?;
-    check(path, &file.metadata().map_err(failed("read", path))?)?;
+    check(path, &file.metadata().map_err(failed("read", path))?, fits)?;
     // Room for all at once: a buffer that grows leaves copies behind.
     let mut out = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_BYTES).unwrap_or(0) + 1));
     file.take(MAX_BYTES + 1).read_to_end(&mut out).map_err(failed("read", path))?;
