@@ -12,6 +12,7 @@ import base64
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -46,24 +47,37 @@ def promtool(*arguments, text=None):
     return run.returncode == 0, run.stdout + run.stderr
 
 
-def fetch(url, data=None, headers=None):
+def fetch(url, trust, data=None, headers=None):
+    request = urllib.request.Request(url, data=data, headers=headers or {})
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data=data, headers=headers or {}), timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10, context=trust) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def certificate(folder):
+    """One for loopback: who trusts it, and the settings with which edi shows it. Its end is a metric too."""
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", "tls.key", "-out", "tls.crt"]
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
+    subprocess.run(["openssl", "req", *kind, *names, *files], cwd=folder, check=True, capture_output=True, timeout=60)
+    (folder / "tls.key").chmod(0o600)
+    files = {"EDI__LISTEN__CERTIFICATE_FILE": "tls.crt", "EDI__LISTEN__KEY_FILE": "tls.key"}
+    return ssl.create_default_context(cafile=folder / "tls.crt"), {"EDI__LISTEN__TLS": "on"} | files
 
 
 def page_of(edi):
     """What a running edi shows, after some traffic of every kind."""
     with tempfile.TemporaryDirectory() as folder:
         public, admin = free_port(), free_port()
+        trust, environment = certificate(Path(folder))
         arguments = [edi, "serve", "--listen-public", f"127.0.0.1:{public}", "--listen-admin", f"127.0.0.1:{admin}"]
-        process = subprocess.Popen(arguments, cwd=folder, env={}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(arguments, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             for _ in range(600):
                 try:
-                    if fetch(f"http://127.0.0.1:{public}/health/ready")[0] == 200:
+                    if fetch(f"https://127.0.0.1:{public}/health/ready", trust)[0] == 200:
                         break
                 except OSError:
                     pass
@@ -72,8 +86,8 @@ def page_of(edi):
             for secret in (operator["client_secret"], "wrong"):
                 pair = base64.b64encode(f"{operator['client_id']}:{secret}".encode()).decode()
                 form = urllib.parse.urlencode({"grant_type": "client_credentials", "scope": "edi:read"}).encode()
-                fetch(f"http://127.0.0.1:{public}/oauth2/token", form, {"Authorization": f"Basic {pair}"})
-            return fetch(f"http://127.0.0.1:{admin}/metrics")[1]
+                fetch(f"https://127.0.0.1:{public}/oauth2/token", trust, form, {"Authorization": f"Basic {pair}"})
+            return fetch(f"https://127.0.0.1:{admin}/metrics", trust)[1]
         finally:
             process.terminate()
             process.wait(timeout=30)
