@@ -11,7 +11,7 @@ use crate::model::algorithm::Algorithm;
 use crate::model::id::{ClientId, Kid, SecretId};
 use crate::model::keyring::{KeyState, Transition};
 use crate::model::scope::AdminScope;
-use crate::model::time::{self, Timestamp, span};
+use crate::model::time::{self, ENDS_SOON, Timestamp, span};
 use crate::oauth::pulse::Lately;
 use crate::oauth::service::Service;
 use crate::store::collections::secrets::{self, End};
@@ -23,9 +23,7 @@ const LITTLE_ROOM: u64 = 256 * 1024 * 1024;
 /// For how long a jump of the clock is told.
 const JUMP_TOLD: Duration = Duration::from_hours(24);
 
-/// A secret, or a certificate, that ends within this time is told of.
-const SOON: Duration = Duration::from_hours(14 * 24);
-/// How many of them are named.
+/// How many of the secrets that end soon are named.
 const NAMED: usize = 100;
 
 /// The page.
@@ -181,7 +179,7 @@ pub async fn show(service: &Service, operator: &Operator) -> Result<Status, Admi
     let figures = service.store.figures().await.ok();
     let around = service.surroundings.get();
     let now = service.now();
-    let ending = secrets::ending(&*service.store, now.plus(SOON), NAMED).await.unwrap_or_default();
+    let ending = secrets::ending(&*service.store, now.plus(ENDS_SOON), NAMED).await.unwrap_or_default();
     let (next_transition, next_rotation_at) = next_of_keys(service, now);
     Ok(Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -264,7 +262,7 @@ fn of_secrets(ending: &[End], all: &mut Vec<Attention>) {
 
 /// One line where both listeners have the same.
 fn of_certificates(ends: &[(&'static str, Timestamp)], now: Timestamp, all: &mut Vec<Attention>) {
-    let Some(end) = ends.iter().map(|(_, end)| *end).min().filter(|end| *end < now.plus(SOON)) else { return };
+    let Some(end) = ends.iter().map(|(_, end)| *end).min().filter(|end| *end < now.plus(ENDS_SOON)) else { return };
     let what = if end < now {
         format!("the certificate of the listeners ended at {end}: callers refuse it")
     } else {

@@ -24,12 +24,10 @@ use tokio_rustls::server::TlsStream;
 use crate::ambient::Clock;
 use crate::keys::certificate::validity;
 use crate::keys::private_file::{self, PrivateFileError};
-use crate::model::time::Timestamp;
+use crate::model::time::{ENDS_SOON, Timestamp};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A certificate that ends within this time is told of.
-const SOON: Duration = Duration::from_hours(14 * 24);
 /// How often it is.
 const SAY_EVERY: Duration = Duration::from_hours(24);
 
@@ -157,7 +155,7 @@ impl Tls {
 
     /// Whether there was something to say about its end.
     fn warn(&self, listener: &'static str, now: Timestamp) -> bool {
-        let Some(ends_at) = self.ends_at().filter(|end| *end < now.plus(SOON)) else { return false };
+        let Some(ends_at) = self.ends_at().filter(|end| *end < now.plus(ENDS_SOON)) else { return false };
         let file = self.files.certificate.display();
         if ends_at < now {
             tracing::error!(target: "edi::tls", listener, %file, %ends_at, "the certificate has ended: callers refuse it; renew it");

@@ -6,6 +6,9 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
+/// Secrets and certificates that end within this time are told of: in the log, in the status, by `edi doctor`.
+pub const ENDS_SOON: Duration = Duration::from_hours(14 * 24);
+
 /// An instant: milliseconds since 1970-01-01T00:00:00Z. Serialises as that number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
 #[serde(transparent)]

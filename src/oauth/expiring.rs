@@ -7,12 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::service::Service;
-use crate::model::time::Timestamp;
+use crate::model::time::{ENDS_SOON, Timestamp};
 use crate::store::StoreError;
 use crate::store::collections::secrets::{self, End};
 
-/// What counts as soon.
-const SOON: Duration = Duration::from_hours(14 * 24);
 /// How often it is said.
 const SAY_EVERY: Duration = Duration::from_hours(24);
 /// How long to wait for a store that did not answer.
@@ -48,7 +46,7 @@ impl Said {
 /// Those of the store.
 pub async fn say(service: &Service) -> Result<(), StoreError> {
     let now = service.now();
-    let said = Said::of(secrets::ending(&*service.store, now.plus(SOON), COUNTED).await?, now);
+    let said = Said::of(secrets::ending(&*service.store, now.plus(ENDS_SOON), COUNTED).await?, now);
     for end in &said.named {
         let days = end.at.since(now).as_secs() / 86_400;
         let message = if end.of.last {

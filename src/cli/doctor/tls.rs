@@ -21,10 +21,8 @@ use super::finding::Findings;
 use crate::cli::issuer;
 use crate::config::{Issuer, span};
 use crate::keys::certificate::{Validity, validity};
-use crate::model::time::Timestamp;
+use crate::model::time::{ENDS_SOON, Timestamp};
 
-/// A certificate with less than this left wants renewing.
-const SOON: Duration = Duration::from_hours(14 * 24);
 /// How long connecting, and shaking hands, may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -88,7 +86,7 @@ fn judge_met(host: &str, met: &Met, reached: bool, now: Timestamp, all: &mut Fin
         Some(Validity { until, .. }) => {
             let left = until.since(now);
             let days = left.as_secs() / 86_400;
-            if left < SOON {
+            if left < ENDS_SOON {
                 all.warn(CERTIFICATE, format!("{days} days left, until {until}"), renew);
             }
             Some((days, until))
