@@ -23,6 +23,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::access_log::Entry;
 use super::crowd::{Doing, Place};
 use super::exchange::{Ids, REQUEST_ID};
+use super::fragment::Guard;
 use super::manners::Listener;
 use super::traffic::{Endpoint, Sockets, Traffic};
 use crate::ambient::Entropy;
@@ -71,43 +72,6 @@ pub(super) struct Terms {
     pub(super) sockets: Arc<Sockets>,
 }
 
-/// The request line that is being read, as far as it matters.
-///
-/// The parser above drops a fragment, which has no place in a request (RFC 9112 §3.2). At the door where the path is the
-/// caller's own (`/authz/envoy/…`) that would decide about another path than the one it sent on: there the `#` becomes a
-/// byte that nothing parses, and the answer is 400.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Line {
-    Begun { at_door: bool },
-    Over,
-}
-
-impl Line {
-    /// The door; below an issuer's path as well.
-    const DOOR: &[u8] = b"/authz/envoy";
-
-    fn is_at_door(bytes: &[u8]) -> bool {
-        bytes.windows(Self::DOOR.len()).any(|window| window == Self::DOOR)
-    }
-
-    /// Looks at what was read since the line began.
-    fn guard(&mut self, bytes: &mut [u8]) {
-        let Self::Begun { at_door } = *self else { return };
-        let stop = bytes.iter().position(|byte| matches!(byte, b'\n' | b'#'));
-        let (line, rest) = bytes.split_at_mut(stop.unwrap_or(bytes.len()));
-        let at_door = || at_door || Self::is_at_door(line);
-        *self = match rest.first_mut() {
-            None => Self::Begun { at_door: at_door() },
-            Some(byte) => {
-                if *byte == b'#' && at_door() {
-                    *byte = 0;
-                }
-                Self::Over
-            }
-        };
-    }
-}
-
 /// A socket under guard.
 pub(super) struct Connection<T> {
     io: T,
@@ -116,7 +80,7 @@ pub(super) struct Connection<T> {
     place: Place,
     /// When the first byte since the last answer came.
     receiving: Option<Instant>,
-    line: Line,
+    fragments: Guard,
     /// Since when the caller does not take what is to be written.
     blocked: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
@@ -135,7 +99,7 @@ impl<T> Connection<T> {
             terms,
             place,
             receiving: None,
-            line: Line::Over,
+            fragments: Guard::default(),
             blocked: None,
             alarm: None,
             own: Vec::new(),
@@ -200,12 +164,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
         match Pin::new(&mut this.io).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
                 if buf.filled().len() > before {
-                    let new = buf.filled_mut().get_mut(before..).unwrap_or_default();
-                    // After a `100 Continue` it is a body that follows; few begin like a method.
-                    if this.receiving.is_none() && new.first().is_some_and(u8::is_ascii_uppercase) {
-                        this.line = Line::Begun { at_door: false };
+                    if matches!(this.terms.listener, Listener::Public) {
+                        this.fragments.read(buf.filled_mut().get_mut(before..).unwrap_or_default());
                     }
-                    this.line.guard(new);
                     let now = Instant::now();
                     this.place.seat.does(Doing::Busy, now);
                     let since = *this.receiving.get_or_insert(now);
@@ -436,27 +397,6 @@ mod tests {
         assert_eq!(started.elapsed().as_secs(), 20);
         let read = tokio::time::timeout(Duration::from_secs(5), connection.read_u8()).await;
         assert!(read.is_err(), "nothing is read while answers are not taken");
-    }
-
-    #[test]
-    fn a_fragment_at_the_door_of_the_callers_path_is_made_unreadable() {
-        let read = |chunks: &[&str]| -> String {
-            let mut line = Line::Begun { at_door: false };
-            let guarded = chunks.iter().map(|chunk| {
-                let mut bytes = chunk.as_bytes().to_vec();
-                line.guard(&mut bytes);
-                String::from_utf8(bytes).unwrap()
-            });
-            guarded.collect()
-        };
-        for (chunks, wanted) in [
-            (&["GET /authz/envoy/a#/../b HTTP/1.1\r\nX: #\r\n"][..], "GET /authz/envoy/a\0/../b HTTP/1.1\r\nX: #\r\n"),
-            (&["GET /base/authz/envoy/", "aaaa", "#b HTTP/1.1\r\n"][..], "GET /base/authz/envoy/aaaa\0b HTTP/1.1\r\n"),
-            (&["GET /jwks#x HTTP/1.1\r\n"][..], "GET /jwks#x HTTP/1.1\r\n"),
-            (&["GET /authz/envoy/a HTTP/1.1\r\n", "X: #\r\n\r\n#"][..], "GET /authz/envoy/a HTTP/1.1\r\nX: #\r\n\r\n#"),
-        ] {
-            assert_eq!(read(chunks), wanted);
-        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`server`], `connection`, `crowd` | two listeners with their limits, shutdown, stalled and malformed connections, who leaves when it is full |
+//! | [`server`], `connection`, `crowd`, `fragment` | two listeners with their limits, shutdown, stalled and malformed connections, who leaves when it is full |
 //! | [`manners`], [`host`], [`exchange`], `access_log` | what every answer has: a request id, headers, a log line |
 //! | [`body`], [`form`], [`credentials`] | reading what callers send |
 //! | [`error`], [`bearer`], [`problem`] | refusals in the dialect of their endpoint |
@@ -29,6 +29,7 @@ pub mod document;
 pub mod error;
 pub mod exchange;
 pub mod form;
+mod fragment;
 pub mod health;
 pub mod host;
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod cli_token;
 mod client_assertions;
 mod client_secrets;
 mod decision;
+mod decision_fragments;
 mod deployments_access;
 mod deployments_explain;
 mod deployments_places;

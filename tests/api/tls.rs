@@ -91,13 +91,23 @@ async fn connect_with(
     identity: Option<&Pem>,
     provider: CryptoProvider,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_speaking(at, authority, identity, provider, &[]).await
+}
+
+async fn connect_speaking(
+    at: SocketAddr,
+    authority: &str,
+    identity: Option<&Pem>,
+    provider: CryptoProvider,
+    protocols: &[&[u8]],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
-    let config = match identity {
+    let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some(pem) => builder
             .with_client_auth_cert(
@@ -106,6 +116,7 @@ async fn connect_with(
             )
             .unwrap(),
     };
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     let socket = TcpStream::connect(at).await?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), socket).await
 }
@@ -184,6 +195,36 @@ async fn handshakes_hash_with_sha_256_unless_a_caller_offers_no_such_suite() {
     assert_eq!(all[0].suite(), CipherSuite::TLS13_AES_256_GCM_SHA384);
     assert_eq!(offering(all.clone()).await, CipherSuite::TLS13_AES_128_GCM_SHA256);
     assert_eq!(offering(vec![all[0]]).await, CipherSuite::TLS13_AES_256_GCM_SHA384);
+}
+
+#[tokio::test]
+async fn a_fragment_at_envoys_door_is_refused_and_http_2_is_not_spoken() {
+    let authority = authority();
+    let setup = encrypted(Setup::new());
+    put(&setup, &server(&authority));
+    let edi = setup.start().await;
+    let ask = async |protocols: &[&[u8]], sent: &str| -> std::io::Result<String> {
+        let provider = ring::default_provider();
+        let mut stream = connect_speaking(edi.public, &authority.pem(), None, provider, protocols).await?;
+        stream.write_all(sent.as_bytes()).await?;
+        let mut answer = Vec::new();
+        // Whatever ends the connection: what came before counts.
+        let read = tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut answer)).await;
+        assert!(read.is_ok(), "the server does not close");
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    let pipelined = "GET /authz/envoy/a HTTP/1.1\r\nHost: a\r\n\r\n\
+                     GET /authz/envoy/a#b HTTP/1.1\r\nHost: a\r\n\r\n";
+    let single = "GET /authz/envoy/a#b HTTP/1.1\r\nHost: a\r\n\r\n";
+    for protocols in [vec![], vec![&b"http/1.1"[..]], vec![b"h2", b"http/1.1"]] {
+        assert!(ask(&protocols, single).await.unwrap().starts_with("HTTP/1.1 400 "), "{protocols:?}");
+        let answers = ask(&protocols, pipelined).await.unwrap();
+        assert!(answers.contains("HTTP/1.1 400 "), "{answers}");
+    }
+    // Its `:path` has no fragment either (RFC 9113 §8.3.1); as long as it is not spoken nobody has to look.
+    assert!(ask(&[b"h2"], single).await.is_err(), "no protocol in common");
+    let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    assert!(ask(&[], preface).await.unwrap().starts_with("HTTP/1.1 400 "));
 }
 
 #[tokio::test]
