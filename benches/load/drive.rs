@@ -1,5 +1,4 @@
-//! The load: connections kept busy, or requests at a fixed rate; on one thread, requests built beforehand, answers judged by
-//! their status.
+//! The load: connections kept busy, on one thread; requests built beforehand, answers judged by their status.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -7,7 +6,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use tokio::sync::Mutex;
 use tokio::task::LocalSet;
 
 use super::args::Over;
@@ -82,30 +80,14 @@ struct Run {
     sent: Cell<usize>,
     expected: u16,
     keep_bodies: bool,
-    /// From one request to the next where they come at a fixed rate; who waits for the next one's moment holds it.
-    pace: Option<(Duration, Mutex<()>)>,
 }
 
 impl Run {
-    /// The next request and the moment it is due, unless the run is over.
-    async fn next(&self) -> Option<(&[u8], Instant)> {
-        let Some((gap, turn)) = &self.pace else { return self.taken(Instant::now()) };
-        // Nobody sends a later request before an earlier one. When every connection is busy the next request is late,
-        // and its answer's time counts from when it was due: what a server makes others wait is not left out.
-        let _turn = turn.lock().await;
-        let due = self.started + gap.mul_f64(self.sent.get() as f64);
-        let next = self.taken(due);
-        while next.is_some() && Instant::now() < due {
-            // The runtime looks for answers meanwhile. Its timers know milliseconds alone.
-            tokio::task::yield_now().await;
-        }
-        next
-    }
-
-    fn taken(&self, due: Instant) -> Option<(&[u8], Instant)> {
+    /// The next request, unless the run is over.
+    fn next(&self) -> Option<&[u8]> {
         let index = self.sent.get();
         let over = match self.until {
-            Until::Elapsed(length) => due.duration_since(self.started) >= length,
+            Until::Elapsed(length) => self.started.elapsed() >= length,
             Until::Sent(most) => index >= most,
         };
         if over {
@@ -113,8 +95,8 @@ impl Run {
         }
         self.sent.set(index + 1);
         match &self.requests {
-            Requests::Same(bytes) => Some((bytes, due)),
-            Requests::Each(all) => all.get(index).map(|bytes| (bytes.as_slice(), due)),
+            Requests::Same(bytes) => Some(bytes),
+            Requests::Each(all) => all.get(index).map(Vec::as_slice),
         }
     }
 }
@@ -145,39 +127,9 @@ impl Load {
         expected: u16,
         keep_bodies: bool,
     ) -> Result<Outcome> {
-        self.driven(requests, until, expected, keep_bodies, None).await
-    }
-
-    /// Sends at a fixed rate, whatever the server does, and counts each answer's time from when its request was due.
-    pub(crate) async fn paced(
-        self,
-        requests: &Requests,
-        length: Duration,
-        rate: f64,
-        expected: u16,
-    ) -> Result<Outcome> {
-        let gap = Duration::from_secs(1).div_f64(rate.max(1.0));
-        self.driven(requests, Until::Elapsed(length), expected, false, Some((gap, Mutex::new(())))).await
-    }
-
-    async fn driven(
-        self,
-        requests: &Requests,
-        until: Until,
-        expected: u16,
-        keep_bodies: bool,
-        pace: Option<(Duration, Mutex<()>)>,
-    ) -> Result<Outcome> {
         let started = Instant::now();
-        let run = Rc::new(Run {
-            requests: requests.clone(),
-            until,
-            started,
-            sent: Cell::new(0),
-            expected,
-            keep_bodies,
-            pace,
-        });
+        let run =
+            Rc::new(Run { requests: requests.clone(), until, started, sent: Cell::new(0), expected, keep_bodies });
         let local = LocalSet::new();
         let tasks: Vec<_> =
             self.0.into_iter().map(|connection| local.spawn_local(busy(connection, Rc::clone(&run)))).collect();
@@ -195,9 +147,10 @@ impl Load {
 
 async fn busy(mut connection: Connection, run: Rc<Run>) -> Result<(Vec<Duration>, Vec<Vec<u8>>)> {
     let (mut latencies, mut bodies) = (Vec::new(), Vec::new());
-    while let Some((request, due)) = run.next().await {
+    while let Some(request) = run.next() {
+        let sent = Instant::now();
         let (status, body) = connection.exchange(request).await?;
-        latencies.push(due.elapsed());
+        latencies.push(sent.elapsed());
         if status != run.expected {
             bail!("answered {status} instead of {}: {}", run.expected, String::from_utf8_lossy(body));
         }

@@ -13,6 +13,7 @@ mod flood;
 mod limit;
 mod machine;
 mod memory;
+mod pace;
 mod paced;
 mod peers;
 #[path = "../../tests/support/ports.rs"]

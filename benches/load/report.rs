@@ -29,10 +29,15 @@ impl Sample {
     }
 
     /// What that share of the answers took at most, in microseconds.
-    fn within(&self, per_mille: usize) -> f64 {
-        let last = self.latencies.len().saturating_sub(1);
-        self.latencies.get(last * per_mille / 1000).copied().map_or(f64::NAN, micros)
+    pub(crate) fn within(&self, per_mille: usize) -> f64 {
+        at_per_mille(&self.latencies, per_mille)
     }
+}
+
+/// What that share of them is at most, in microseconds; they are in order.
+pub(crate) fn at_per_mille(ordered: &[Duration], per_mille: usize) -> f64 {
+    let last = ordered.len().saturating_sub(1);
+    ordered.get(last * per_mille / 1000).copied().map_or(f64::NAN, micros)
 }
 
 /// What the load can do when the server does nearly nothing, each way of connecting.

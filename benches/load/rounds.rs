@@ -46,6 +46,12 @@ impl<'a> Side<'a> {
         Ok(Self { name: "limit".to_owned(), to, pids, ask: Ask::This(task.limit_requests()), status: task.status })
     }
 
+    /// The limit server at an answer that costs nearly nothing: what is left is the load's.
+    pub(crate) fn fixed(limit: &Limit, over: Over) -> Result<Self> {
+        let ask = Ask::This(Requests::Same(get("/fixed/0", "").into()));
+        Ok(Self { name: "fixed".to_owned(), to: over.to(limit.at(over))?, pids: vec![limit.pid()], ask, status: 200 })
+    }
+
     /// Requests of a round, at most so many where each is another one.
     pub(crate) async fn requests(&self, each: usize) -> Result<Requests> {
         let requests = match &self.ask {
@@ -88,7 +94,7 @@ pub(crate) async fn measure(args: &Args, works: &[Work], report: &mut Report) ->
             report.rows.push(row.with_context(|| format!("{work:?} {over:?}"))?);
         }
         if paced {
-            report.rows.push(super::paced::measure(args, &edi, &limit).await.context("IssuePaced")?);
+            super::paced::measure(args, &edi, &limit, report).await.context("IssuePaced")?;
         }
         edi.stop()?;
     }
@@ -168,14 +174,7 @@ pub(crate) async fn sampled(pids: &[u32], run: impl Future<Output = Result<Outco
 async fn calibrate(args: &Args, limit: &Limit) -> Result<Calibration> {
     let mut found = Calibration::default();
     for over in [Over::KeepAlive, Over::New, Over::Tls, Over::TlsNew] {
-        let requests = Requests::Same(get("/fixed/0", "").into());
-        let side = Side {
-            name: "fixed".to_owned(),
-            to: over.to(limit.at(over))?,
-            pids: vec![limit.pid()],
-            ask: Ask::This(requests),
-            status: 200,
-        };
+        let side = Side::fixed(limit, over)?;
         let sample = round(args, &side, &side.requests(1).await?).await?;
         found.0.push((over.name(), sample));
     }

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::args::Args;
 use super::big_store;
-use super::drive::{Load, Requests};
 use super::edi::Site;
+use super::pace::{self, Pace};
 use super::report::Report;
 use super::work::token_request;
 
@@ -39,13 +39,13 @@ pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<()> {
 
     let mut edi = site.start()?;
     edi.ready().await?;
-    let request = Requests::Same(token_request("/oauth2/token", &authorization).into());
+    let request = token_request("/oauth2/token", &authorization);
     let (mut without, mut with, mut seconds) = (Vec::new(), Vec::new(), 0_usize);
     let (started, mut idle) = (Instant::now(), 0);
     while started.elapsed() < AT_MOST && (idle < 5 || started.elapsed() < FIRST_SWEEP) {
         let before = written(edi.pid())?;
-        let load = Load::connect(edi.public, CONNECTIONS).await?;
-        let outcome = load.paced(&request, Duration::from_secs(1), RATE, 200).await?;
+        let pace = Pace { request: &request, status: 200, rate: RATE, length: Duration::from_secs(1) };
+        let outcome = pace::run(edi.public, CONNECTIONS, &pace)?.outcome;
         if written(edi.pid())?.saturating_sub(before) > SWEEPING {
             (idle, seconds) = (0, seconds + 1);
             with.extend(outcome.latencies);

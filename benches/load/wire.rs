@@ -11,12 +11,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// The longest answer that is read.
-const LONGEST: usize = 64 * 1024;
+pub(crate) const LONGEST: usize = 64 * 1024;
 
 /// Where requests go, and how they get there.
 #[derive(Clone)]
 pub(crate) struct Target {
-    at: SocketAddr,
+    pub(crate) at: SocketAddr,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     /// Whether a connection serves more than one request.
     pub(crate) kept: bool,
@@ -117,18 +117,18 @@ impl Connection {
 
 /// Where the parts of an answer are.
 #[derive(Debug, PartialEq, Eq)]
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// Where the body begins and where it ends.
-    body: usize,
-    length: usize,
+    pub(crate) body: usize,
+    pub(crate) length: usize,
     /// What it took on the wire, chunks' frames included.
-    taken: usize,
+    pub(crate) taken: usize,
 }
 
 impl Answer {
     /// Reads the head of an answer, once it is whole; a body in chunks, once that is whole, is put together in place.
-    fn parse(bytes: &mut [u8]) -> Result<Option<Self>> {
+    pub(crate) fn parse(bytes: &mut [u8]) -> Result<Option<Self>> {
         let Some(end) = find(bytes, b"\r\n\r\n") else { return Ok(None) };
         let head = std::str::from_utf8(bytes.get(..end).unwrap_or_default()).context("the head is no text")?;
         let status = head.get(9..12).and_then(|code| code.parse().ok()).context("the answer has no status")?;
