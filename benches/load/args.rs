@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// Fewer and shorter rounds
     #[arg(long, conflicts_with = "smoke")]
     quick: bool,
-    /// Rounds of each kind of work
+    /// Rounds of each kind of work; with 0 `big-store` tells memory and the time to open alone
     #[arg(long)]
     rounds: Option<usize>,
     /// Connections that are kept busy
@@ -100,7 +100,7 @@ pub(crate) enum Work {
     Peers,
     /// Resident memory from 10,000 issued tokens to 1,000,000
     Memory,
-    /// A store of 1,000,000 clients and as many revocations: opening it, and each work beside a small store
+    /// Stores of 1,000,000 clients, of as many revocations and of both: opening them, and each work beside a small store
     BigStore,
     /// Good clients while 64 connections guess at secrets and 200 dawdle
     Flood,

@@ -10,7 +10,7 @@ use tokio::task::LocalSet;
 use tokio::time::sleep;
 
 use super::args::Args;
-use super::big_store;
+use super::big_store::{self, Fill};
 use super::drive::Connection;
 use super::edi::{Edi, Site, basic};
 use super::machine;
@@ -59,7 +59,7 @@ pub(crate) async fn measure(args: &Args, report: &mut Report) -> Result<bool> {
     first.ready().await?;
     first.stop()?;
     if !args.smoke {
-        big_store::fill(site.path(), RECORDS).await?;
+        big_store::fill(site.path(), Fill { clients: RECORDS, revocations: RECORDS }).await?;
         std::fs::remove_file(site.path().join("data/closed")).context("the mark of a clean end")?;
     }
     let mut edi = site.start()?;
