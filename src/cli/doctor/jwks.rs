@@ -74,6 +74,11 @@ pub(super) fn judge_keys(keys: &[Value], metadata: &Value, all: &mut Findings) {
         };
         all.fail(KEYS, found, fix);
     }
+    if seen.get("") == Some(&1) {
+        let fix = "give it a kid: verifiers that choose by kid refuse its tokens, and at a rotation nobody can tell it \
+                   from the next";
+        all.warn(KEYS, "a key has no kid", fix);
+    }
     let published = view::list(metadata, "id_token_signing_alg_values_supported");
     for key in keys {
         judge_key(key, &published, keys.len(), all);
