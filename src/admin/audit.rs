@@ -163,7 +163,7 @@ pub async fn list(
         let since = filter.since.map(audit::before);
         trail::oldest_first(store, page.after.as_ref().or(since.as_ref()), filter.until, page.limit, fits).await?
     };
-    Ok(Page::new(found.into_iter().map(Into::into).collect(), next.as_ref()))
+    Ok(Page::new(found.into_iter().map(Into::into).collect(), page.cursor(next.as_ref())))
 }
 
 /// After every entry, whatever clocks did meanwhile.
@@ -254,7 +254,7 @@ pub async fn verify(service: &Service, operator: &Operator, page: &PageRequest) 
         Err(StoreError::Corrupt { .. }) => (None, None),
         ends => ends?,
     };
-    let cursor = || Page::<()>::new(Vec::new(), Some(&Key::new(serde_json::to_string(&walk).unwrap_or_default())));
+    let next = (state == "unfinished").then(|| Key::new(serde_json::to_string(&walk).unwrap_or_default()));
     Ok(VerifyView {
         state,
         seals: walk.seals,
@@ -262,7 +262,7 @@ pub async fn verify(service: &Service, operator: &Operator, page: &PageRequest) 
         head: head.map(Into::into),
         anchor: anchor.map(Into::into),
         found,
-        next_cursor: if state == "unfinished" { cursor().next_cursor } else { None },
+        next_cursor: page.cursor(next.as_ref()),
     })
 }
 

@@ -149,7 +149,7 @@ pub async fn list(
         Ok((found.into_iter().map(|(deployment, _)| deployment).collect(), next))
     })
     .await?;
-    Ok(Page::new(found.into_iter().map(Into::into).collect(), next.as_ref()))
+    Ok(Page::new(found.into_iter().map(Into::into).collect(), page.cursor(next.as_ref())))
 }
 
 /// One deployment.

@@ -112,7 +112,7 @@ pub fn list(
     let more = keys.len() > page.limit;
     keys.truncate(page.limit);
     let next = keys.last().filter(|_| more).map(|key| Key::new(key.life.kid.as_str()));
-    Ok(Page::new(keys, next.as_ref()))
+    Ok(Page::new(keys, page.cursor(next.as_ref())))
 }
 
 /// One key.

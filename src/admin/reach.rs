@@ -76,7 +76,7 @@ pub async fn list(service: &Service, operator: &Operator, id: &str, page: &PageR
     for client in holders {
         items.push(caller(service, &deployment, &audience, client).await?);
     }
-    let callers = Page::new(items, next.as_ref());
+    let callers = Page::new(items, page.cursor(next.as_ref()));
     Ok(Reach { deployment: deployment.id, role: deployment.role, audience, role_revocation, callers })
 }
 

@@ -134,14 +134,14 @@ pub async fn list(
             items.extend(fitting.map(RevocationView::from));
             let Some(next) = next else { break };
             if items.len() >= page.limit || left == 0 {
-                return Ok(Page::new(items, Some(&next)));
+                return Ok(Page::new(items, page.cursor(Some(&next))));
             }
             after = Some(next);
         }
         if items.len() >= page.limit || left == 0 {
             // The next prefix begins behind this one.
             let last = crate::store::Key::new(format!("{prefix}\u{7f}"));
-            return Ok(Page::new(items, Some(&last)));
+            return Ok(Page::new(items, page.cursor(Some(&last))));
         }
     }
     Ok(Page::new(items, None))

@@ -76,7 +76,7 @@ pub async fn list(
     let items: Vec<RoleView> =
         uses.found.into_iter().take(page.limit).map(|(role, it)| view(service, role, it)).collect();
     let next = items.last().filter(|_| more).map(|last| Key::new(last.role.as_str()));
-    Ok(Page::new(items, next.as_ref()))
+    Ok(Page::new(items, page.cursor(next.as_ref())))
 }
 
 /// One role.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::access::Operator;
 use super::error::AdminError;
 use super::fields::{Fields, parsed};
-use super::page::{Page, PageRequest};
+use super::page::PageRequest;
 use crate::keys::jws::Jws;
 use crate::keys::secrets::{Tagged, parse as parse_tagged};
 use crate::model::client::{Client, SecretCheck, StoredSecret};
@@ -140,7 +140,7 @@ pub async fn ask(service: &Service, operator: &Operator, body: &[u8]) -> Result<
     let client = fields.read("client_id", |value| parsed(value, ClientId::parse)).flatten();
     let cursor = fields.read("cursor", |value| parsed(value, |text| Ok::<_, String>(text.to_owned()))).flatten();
     fields.finish()?;
-    let page = PageRequest::parse(None, cursor.as_deref())?;
+    let page = PageRequest::parse("whose", None, cursor.as_deref())?;
     let Some(value) = value else { return Err(AdminError::field("value", "pass what leaked")) };
     if let Some(tagged) = pieces(value.expose()).find_map(parse_tagged) {
         return made_secret(service, &tagged, &page).await;
@@ -201,8 +201,7 @@ async fn made_secret(service: &Service, tagged: &Tagged<'_>, page: &PageRequest)
         let Some(next) = found.next else { return Ok(Whose::new(Kind::ClientSecret, nobodys)) };
         after = Some(next);
     }
-    let next_cursor = Page::<()>::new(Vec::new(), after.as_ref()).next_cursor;
-    Ok(Whose { next_cursor, ..Whose::new(Kind::ClientSecret, "the search is not over") })
+    Ok(Whose { next_cursor: page.cursor(after.as_ref()), ..Whose::new(Kind::ClientSecret, "the search is not over") })
 }
 
 /// A secret that was made for this client: its tag says so.

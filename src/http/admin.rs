@@ -75,8 +75,8 @@ impl Call<'_> {
         Condition { only: self.version.clone(), none: self.none_match.clone() }
     }
 
-    fn page(&self) -> Result<PageRequest, AdminError> {
-        PageRequest::parse(self.query.get("limit"), self.query.get("cursor"))
+    fn page(&self, list: &'static str) -> Result<PageRequest, AdminError> {
+        PageRequest::parse(list, self.query.get("limit"), self.query.get("cursor"))
     }
 }
 
@@ -87,7 +87,7 @@ impl Operation {
         Ok(match self {
             Self::ClientList => {
                 let filter = ClientFilter::parse(|name| query.get(name))?;
-                ok(&clients::list(service, operator, &filter, &call.page()?).await?)
+                ok(&clients::list(service, operator, &filter, &call.page("clients")?).await?)
             }
             Self::ClientCreate => created_version(&clients::create(service, operator, body).await?),
             Self::ClientShow => versioned(&clients::show(service, operator, id).await?),
@@ -110,7 +110,7 @@ impl Operation {
             Self::Whose => ok(&whose::ask(service, operator, body).await?),
             Self::DeploymentList => {
                 let filter = DeploymentFilter::parse(query.get("role"), query.get("host"))?;
-                ok(&deployments::list(service, operator, &filter, &call.page()?).await?)
+                ok(&deployments::list(service, operator, &filter, &call.page("deployments")?).await?)
             }
             Self::DeploymentCreate => created_version(&deployments::create(service, operator, body).await?),
             Self::DeploymentShow => versioned(&deployments::show(service, operator, id).await?),
@@ -120,13 +120,13 @@ impl Operation {
                 deployments::delete(service, operator, id, version).await?;
                 HttpResponse::NoContent().finish()
             }
-            Self::DeploymentAccess => ok(&reach::list(service, operator, id, &call.page()?).await?),
-            Self::RoleList => ok(&roles::list(service, operator, query.get("client"), &call.page()?).await?),
+            Self::DeploymentAccess => ok(&reach::list(service, operator, id, &call.page("access")?).await?),
+            Self::RoleList => ok(&roles::list(service, operator, query.get("client"), &call.page("roles")?).await?),
             Self::RoleShow => ok(&roles::show(service, operator, id).await?),
             Self::Explain => ok(&explain::judge(service, operator, body).await?),
             Self::KeyList => {
                 let filter = keys::KeyFilter::parse(query.get("state"), query.get("algorithm"))?;
-                ok(&keys::list(service, operator, &filter, &call.page()?)?)
+                ok(&keys::list(service, operator, &filter, &call.page("keys")?)?)
             }
             Self::KeyImport => {
                 let key = key_import::import(service, operator, body).await?;
@@ -139,7 +139,7 @@ impl Operation {
             Self::KeyRevoke => ok(&keys::revoke(service, operator, id, body).await?),
             Self::RevocationList => {
                 let filter = revocation_list::Filter::parse(|name| query.get(name))?;
-                ok(&revocation_list::list(service, operator, &filter, &call.page()?).await?)
+                ok(&revocation_list::list(service, operator, &filter, &call.page("revocations")?).await?)
             }
             Self::RevocationCreate => match revocations::create(service, operator, body).await? {
                 revocations::Outcome::Done(done) => made(&done).json(&done),
@@ -152,9 +152,9 @@ impl Operation {
             }
             Self::AuditList => {
                 let filter = audit::Filter::parse(|name| query.get(name))?;
-                ok(&audit::list(service, operator, &filter, &call.page()?).await?)
+                ok(&audit::list(service, operator, &filter, &call.page("audit")?).await?)
             }
-            Self::AuditVerify => ok(&audit::verify(service, operator, &call.page()?).await?),
+            Self::AuditVerify => ok(&audit::verify(service, operator, &call.page("verify")?).await?),
             Self::AuditSeal => ok(&audit::seal(service, operator, id).await?),
             Self::Backup => answer(backup::begin(service, operator).await?),
             Self::Reload => match call.reload {

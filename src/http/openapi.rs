@@ -322,7 +322,7 @@ fn schemas(settings: &Settings) -> Value {
     let cursor = (
         "Cursor",
         json!({
-            "type": "string", "description": "Where a page starts; opaque.",
+            "type": "string", "description": "Where a page starts; opaque. It is good for the list that gave it, unchanged; any other is refused.",
             "pattern": crate::admin::page::CURSOR_PATTERN, "maxLength": crate::admin::page::MAX_CURSOR,
         }),
     );

@@ -161,20 +161,24 @@ async fn lists_come_in_pages_that_miss_and_repeat_nothing() {
             }
             assert_eq!(found, ids, "{list} by {limit}");
         }
+        // One of another list, one that lost a character, and a key as the store has it.
+        let other = if list == "clients" { "deployments" } else { "clients" };
+        let theirs = edi.admin("GET", &format!("{other}?limit=1"), &Value::Null).await.assert(200).json();
+        let theirs = theirs["next_cursor"].as_str().unwrap();
+        let elsewhere = crate::support::jwt::encode("keyring/");
         for (query, wanted) in [
-            ("limit=0", "limit"),
-            ("limit=1001", "limit"),
-            ("limit=many", "limit"),
-            ("cursor=!", "cursor"),
-            ("cursor=%00", "cursor"),
+            ("limit=0".to_owned(), "limit"),
+            ("limit=1001".to_owned(), "limit"),
+            ("limit=many".to_owned(), "limit"),
+            ("cursor=!".to_owned(), "cursor"),
+            ("cursor=%00".to_owned(), "cursor"),
+            (format!("cursor={theirs}"), "cursor"),
+            (format!("cursor={}", &theirs[..theirs.len() - 1]), "cursor"),
+            (format!("cursor={elsewhere}"), "cursor"),
         ] {
             let answer = edi.admin("GET", &format!("{list}?{query}"), &Value::Null).await;
             assert_eq!(wrong_fields(&answer.assert_problem(422)), [wanted], "{answer}");
         }
-        // A cursor of one list shows nothing of another.
-        let elsewhere = crate::support::jwt::encode("keyring/");
-        let page = edi.admin("GET", &format!("{list}?cursor={elsewhere}"), &Value::Null).await.assert(200).json();
-        assert!(page["items"].as_array().unwrap().iter().all(|item| item.get(name).is_some()), "{page}");
     }
 }
 

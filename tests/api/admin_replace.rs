@@ -174,6 +174,14 @@ async fn lists_are_filtered_and_every_page_is_right() {
         ("roles?client=-", "client"),
         ("clients?limit=0", "limit"),
         ("clients?cursor=%00", "cursor"),
+        // The key `client/a` without more, which no list gives.
+        ("clients?cursor=Y2xpZW50L2E", "cursor"),
+        ("deployments?cursor=Y2xpZW50L2E", "cursor"),
+        ("roles?cursor=Y2xpZW50L2E", "cursor"),
+        ("keys?cursor=Y2xpZW50L2E", "cursor"),
+        ("revocations?cursor=Y2xpZW50L2E", "cursor"),
+        ("audit?cursor=Y2xpZW50L2E", "cursor"),
+        ("audit/verify?cursor=e30", "cursor"),
     ] {
         let problem = edi.admin("GET", path, &Value::Null).await.assert_problem(422);
         assert_eq!(problem["errors"][0]["field"], field, "{path}: {problem}");
