@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use edi::cli::{Cli, Exit, run};
+use edi::cli::{Cli, Exit, allocator, run};
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(refusal) => {
@@ -15,6 +14,14 @@ async fn main() -> ExitCode {
             return if refusal.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
         }
     };
+    if cli.stays() {
+        allocator::settle();
+    }
+    done(cli)
+}
+
+#[tokio::main]
+async fn done(cli: Cli) -> ExitCode {
     match run(cli).await {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => failure.report().into(),

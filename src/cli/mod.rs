@@ -4,6 +4,7 @@
 //! parts of edi together; every other command but `check` and `completions` is a client of the servers and knows no
 //! more of them than any other client: URLs and JSON.
 
+pub mod allocator;
 mod api;
 mod apply;
 mod audit;
@@ -125,6 +126,14 @@ enum Command {
     Restore(Box<restore::Args>),
     Recover(Box<recover::Args>),
     Completions(completions::Args),
+}
+
+impl Cli {
+    /// Whether the program stays for long.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        matches!(self.command, Command::Serve(_))
+    }
 }
 
 /// Does what was typed.

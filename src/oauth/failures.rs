@@ -13,6 +13,7 @@
 //! neither of them a right secret.
 
 use std::net::IpAddr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -95,7 +96,7 @@ impl Failures {
     #[must_use]
     pub fn new(rate: Rate, ambient: &Ambient) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &ambient.random::<32>());
-        let (clients, addresses) = (Table::new(), Table::new());
+        let (clients, addresses) = (Table::default(), Table::default());
         Self {
             key,
             started: Instant::now(),
@@ -235,26 +236,41 @@ fn place(hash: &[u8]) -> Place {
 
 /// Budgets by slot: the instant at which each is full again (the generic cell rate algorithm), and the instant at which
 /// its next answer past the budget is due.
+#[derive(Default)]
 struct Table {
-    full_at: Box<[AtomicU64]>,
-    answer_at: Box<[AtomicU64]>,
+    full_at: Slots,
+    answer_at: Slots,
+}
+
+/// Made when the first is written: many a server sees no failure, and next to none sees one past a budget.
+#[derive(Default)]
+struct Slots(OnceLock<Box<[AtomicU64]>>);
+
+impl Slots {
+    /// Those of a place, if any slot was ever written.
+    fn at(&self, place: Place) -> impl Iterator<Item = &AtomicU64> {
+        let slots = self.0.get().into_iter();
+        slots.flat_map(move |slots| place.into_iter().filter_map(|at| slots.get(at)))
+    }
+
+    /// Those of a place, to be written.
+    fn written(&self, place: Place) -> impl Iterator<Item = &AtomicU64> {
+        self.0.get_or_init(|| (0..SLOTS).map(|_| AtomicU64::new(0)).collect());
+        self.at(place)
+    }
 }
 
 impl Table {
-    fn new() -> Self {
-        let slots = || (0..SLOTS).map(|_| AtomicU64::new(0)).collect();
-        Self { full_at: slots(), answer_at: slots() }
-    }
-
     fn is_spent(&self, place: Place, now: u64, rate: Rate) -> bool {
         let spent = |slot: &AtomicU64| slot.load(Ordering::Relaxed) >= now.saturating_add(rate.longest());
-        place.iter().filter_map(|at| self.full_at.get(*at)).all(spent)
+        let mut slots = self.full_at.at(place).peekable();
+        slots.peek().is_some() && slots.all(spent)
     }
 
     /// Takes one failure from a budget; whether there was one left.
     fn spend(&self, place: Place, now: u64, rate: Rate) -> bool {
         let mut left = false;
-        for slot in place.iter().filter_map(|at| self.full_at.get(*at)) {
+        for slot in self.full_at.written(place) {
             let took = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
                 let after = full_at.max(now).saturating_add(rate.interval());
                 (after <= now.saturating_add(rate.longest()).saturating_add(rate.interval() / 2)).then_some(after)
@@ -269,7 +285,7 @@ impl Table {
         let longest = u64::try_from(LONGEST_HOLD.as_micros()).unwrap_or(u64::MAX);
         let step = rate.interval() / PACE;
         let mut hold = longest;
-        for slot in place.iter().filter_map(|at| self.answer_at.get(*at)) {
+        for slot in self.answer_at.written(place) {
             let due = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| {
                 Some(due.max(now).saturating_add(step).min(now.saturating_add(longest)))
             });

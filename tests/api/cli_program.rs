@@ -1,6 +1,7 @@
 //! The program by itself: exit codes, what it prints where, and configuration.
 
 use crate::support::program::Program;
+use crate::support::serve::Serve;
 
 #[test]
 fn exit_codes_tell_scripts_what_happened() {
@@ -97,4 +98,13 @@ fn completions_know_the_commands() {
         let run = Program::new().run(&format!("completions {shell}"));
         assert!(run.out.contains("deployment") && run.out.contains("revoke"), "{shell}");
     }
+}
+
+#[cfg(target_env = "gnu")]
+#[test]
+fn serving_goes_on_in_the_same_process_with_an_allocator_that_gives_memory_back() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let edi = Serve::start(folder.path(), &Serve::free_addresses());
+    assert_eq!(edi.variable("MALLOC_TRIM_THRESHOLD_").as_deref(), Some("1048576"));
+    edi.stop();
 }

@@ -45,6 +45,13 @@ impl Serve {
         [(); 2].map(|()| ports::free_address().to_string())
     }
 
+    /// What its environment holds under a name.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        let all = std::fs::read_to_string(format!("/proc/{}/environ", self.child.id())).unwrap();
+        let value = all.split('\0').find_map(|variable| variable.strip_prefix(name)?.strip_prefix('='));
+        value.map(str::to_owned)
+    }
+
     /// SIGTERM, and its end.
     pub(crate) fn stop(mut self) {
         let id = rustix::process::Pid::from_child(&self.child);
