@@ -44,7 +44,7 @@ fn pick_file(store: &Path, random: &mut Random) -> PathBuf {
         .filter(|path| path.is_file() && !path.ends_with("db"))
         .collect();
     others.sort();
-    others.push(store.join("acknowledged"));
+    others.extend(["acknowledged", "journal"].map(|name| store.join(name)));
     if random.below(3) > 0 { data.join("db") } else { others.swap_remove(random.below(others.len())) }
 }
 

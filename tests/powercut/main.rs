@@ -3,8 +3,8 @@
 //! A writer process runs with a preloaded shim that notes every write and every sync. From the notes this test builds
 //! what the disk may hold if the power goes at some instant (only what was synced; everything; synced and a random
 //! part of the rest, in pieces), and opens each image in a process of its own. Every acknowledged value must be there
-//! and right; an image with nothing but what was synced must open. Then bytes of a whole store are damaged: it opens
-//! with everything right, or it is refused.
+//! and right; an image with nothing but what was synced must open. Then bytes of a whole store are damaged, of one in use
+//! and of one that was closed: it opens with everything right, or it is refused.
 //!
 //! Needs Linux and a C compiler, which is why it stands behind a feature; without them it fails:
 //! `cargo test --features outside-tests --test powercut`. `POWERCUT_SEED`, `POWERCUT_COMMITS` (by
@@ -84,6 +84,10 @@ fn test() {
                     failures.push(format!("cut {index}, {variant:?}: {verdict:?}: {said}"));
                 }
             }
+        }
+        // Once while it is open, and once closed.
+        if index == notes.len() * 3 / 4 {
+            damage::run(work.path(), &disk, &history, &mut random, &mut table, &mut failures);
         }
         disk.apply(note);
         history.apply(note);

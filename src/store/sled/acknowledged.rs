@@ -1,7 +1,8 @@
 //! The sidecar: a small file that holds the last revision whose commit was answered, so that a database that came
 //! back with less is refused instead of served.
 //!
-//! Two slots are written in turn, so that a write cut short by a power failure leaves the other one whole.
+//! It is synced with sled's file. In between, each commit is noted without a sync: that outlives the process, and is on the
+//! disk soon. Two slots are written in turn, so that a write cut short by a power failure leaves the other one whole.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -51,15 +52,21 @@ impl Acknowledged {
 
     /// Writes the revision and waits until it is on the disk.
     pub(super) fn record(&mut self, revision: Revision) -> io::Result<()> {
+        self.note(revision)?;
+        self.file.sync_data()?;
+        self.next = 1 - self.next;
+        Ok(())
+    }
+
+    /// Writes the revision and does not wait: until the next [`Self::record`] always to the same slot, while the other one
+    /// is whole on the disk.
+    pub(super) fn note(&self, revision: Revision) -> io::Result<()> {
         let mut slot = [0; SLOT];
         let body = [MAGIC.as_slice(), &revision.0.to_be_bytes()].concat();
         let sum = crc32fast::hash(&body).to_be_bytes();
         slot.iter_mut().zip(body.iter().chain(&sum)).for_each(|(to, from)| *to = *from);
         let offset = SLOTS.get(self.next).copied().unwrap_or_default();
-        self.file.write_all_at(&slot, offset)?;
-        self.file.sync_data()?;
-        self.next = 1 - self.next;
-        Ok(())
+        self.file.write_all_at(&slot, offset)
     }
 }
 

@@ -1,16 +1,15 @@
 //! The open database: reading a snapshot, applying a commit, and making what was applied durable.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::sync::{PoisonError, RwLock};
 
-use super::super::{
-    Commit, CommitError, Condition, Key, MAX_COMMIT_ENTRIES, Page, Read, Revision, StoreError, Versioned, Write,
-};
+use super::super::{Commit, CommitError, Condition, Key, Page, Read, Revision, StoreError, Versioned, Write};
 use super::acknowledged::Acknowledged;
 use super::entry::{self, META_KEY, Meta};
+use super::journal::Journal;
 use crate::model::time::Timestamp;
 
 /// A page ends when it holds this many bytes of values…
@@ -95,22 +94,30 @@ pub(super) struct Engine {
     /// Our own handle to sled's file. It was opened before the first write, so that no error of writing back what was
     /// written can pass it by.
     file: File,
+    journal: Journal,
     acknowledged: Acknowledged,
     group: Group,
 }
 
-/// Commits that are on their way into the tree, as one batch with the book-keeping: that is written once for all of them.
+/// Commits that are in the journal's record and not in the tree yet.
 #[derive(Default)]
 struct Group {
-    batch: sled::Batch,
-    /// What it makes of the tree's keys that hold entries; `None` where it deletes.
-    entries: HashMap<Vec<u8>, Option<sled::IVec>>,
-    writes: usize,
+    /// What the tree is at.
+    before: Revision,
+    /// What it makes of the tree's keys; `None` where it deletes. In their order: the tree finds neighbours faster.
+    changes: BTreeMap<Vec<u8>, Option<sled::IVec>>,
+}
+
+impl Group {
+    fn at(before: Revision) -> Self {
+        Self { before, changes: BTreeMap::new() }
+    }
 }
 
 impl Engine {
-    pub(super) fn new(db: sled::Db, meta: Meta, file: File, acknowledged: Acknowledged) -> Self {
-        Self { db, meta, file, acknowledged, group: Group::default() }
+    pub(super) fn new(db: sled::Db, meta: Meta, file: File, journal: Journal, acknowledged: Acknowledged) -> Self {
+        let group = Group::at(Revision(meta.revision));
+        Self { db, meta, file, journal, acknowledged, group }
     }
 
     /// The last revision that was given out.
@@ -146,13 +153,18 @@ impl Engine {
 
     /// What is at a key of the tree, the group included.
     fn stored(&self, data_key: &[u8]) -> Result<Option<sled::IVec>, CommitError> {
-        match self.group.entries.get(data_key) {
+        match self.group.changes.get(data_key) {
             Some(changed) => Ok(changed.clone()),
             None => self.db.get(data_key).map_err(|error| unwritable(&error)),
         }
     }
 
-    /// The deletions of at most `limit` entries that are due.
+    /// Whether commits were added since the last [`Self::make_durable`].
+    pub(super) fn has_group(&self) -> bool {
+        !self.group.changes.is_empty()
+    }
+
+    /// The deletions of at most `limit` entries that are due. It looks into the tree, where the group is not.
     pub(super) fn due(&self, limit: usize, now: Timestamp) -> Result<Vec<(Key, Write)>, CommitError> {
         let range = vec![entry::EXPIRY]..entry::due_until(now);
         let keys = self.db.range(range).keys().take(limit);
@@ -163,86 +175,104 @@ impl Engine {
         .collect()
     }
 
-    /// Adds a commit to the group; one that is full goes into the tree before. After an error the engine is not to be
-    /// trusted any more.
-    pub(super) fn add(
-        &mut self,
-        writes: &[(Key, Write)],
-        view: &RwLock<Option<View>>,
-    ) -> Result<Revision, CommitError> {
-        // No larger than a single commit can be: see the bounds of the cache.
-        if self.group.writes + writes.len() > MAX_COMMIT_ENTRIES {
-            self.apply(view)?;
-        }
+    /// Adds a commit to the group. After an error the engine is not to be trusted any more.
+    pub(super) fn add(&mut self, writes: &[(Key, Write)]) -> Result<Revision, CommitError> {
         self.meta.revision += 1;
         let revision = self.revision();
         for (key, write) in writes {
             let data_key = entry::data_key(key.as_str());
-            let before = self.stored(&data_key)?;
-            let batch = &mut self.group.batch;
-            if let Some(before) = before {
+            if let Some(before) = self.stored(&data_key)? {
                 let (_, end, _) = entry::parts(key.as_str(), &before).map_err(CommitError::Unavailable)?;
                 self.meta.remove(key.as_str(), &before);
                 if let Some(end) = end {
                     self.meta.expiring = self.meta.expiring.wrapping_sub(1);
-                    batch.remove(entry::expiry_key(end, key.as_str()));
+                    self.change(entry::expiry_key(end, key.as_str()), None);
                 }
             }
             let after = match write {
                 Write::Put { value, expires_at } => {
-                    let new = Versioned { value: value.clone(), revision, expires_at: *expires_at };
-                    let stored = sled::IVec::from(entry::encode(key.as_str(), &new));
+                    let stored = sled::IVec::from(entry::encode(key.as_str(), revision, *expires_at, value));
                     self.meta.add(key.as_str(), &stored);
                     if let Some(end) = expires_at {
                         self.meta.expiring += 1;
-                        batch.insert(entry::expiry_key(*end, key.as_str()), &[]);
+                        self.change(entry::expiry_key(*end, key.as_str()), Some(sled::IVec::default()));
                     }
-                    batch.insert(data_key.as_slice(), stored.clone());
                     Some(stored)
                 }
-                Write::Delete => {
-                    batch.remove(data_key.as_slice());
-                    None
-                }
+                Write::Delete => None,
             };
-            self.group.entries.insert(data_key, after);
+            self.change(data_key, after);
         }
-        self.group.writes += writes.len();
         Ok(revision)
     }
 
-    /// Puts the group into the tree, with the book-keeping. It is not durable yet.
-    pub(super) fn apply(&mut self, view: &RwLock<Option<View>>) -> Result<(), CommitError> {
-        if self.group.writes == 0 {
-            return Ok(());
+    fn change(&mut self, key: Vec<u8>, after: Option<sled::IVec>) {
+        match &after {
+            Some(stored) => self.journal.put(&key, stored),
+            None => self.journal.delete(&key),
         }
-        let mut batch = std::mem::take(&mut self.group).batch;
-        batch.insert(META_KEY, self.meta.encode());
+        self.group.changes.insert(key, after);
+    }
+
+    /// Returns once the group survives a power cut and is in the tree, with the book-keeping. First the one and then the
+    /// other: sled may write what it holds at any time, and half of a group that is not in the journal would stay half.
+    pub(super) fn make_durable(&mut self, view: &RwLock<Option<View>>) -> io::Result<()> {
+        let revision = self.revision();
+        let Group { before, changes } = std::mem::replace(&mut self.group, Group::at(revision));
+        let meta = self.meta.encode();
+        self.journal.put(META_KEY, &meta);
+        self.journal.end_record(before, revision);
+        if !self.journal.has_room() {
+            self.checkpoint(before)?;
+        }
+        self.journal.make_durable()?;
+        self.acknowledged.note(revision)?;
         let mut view = view.write().unwrap_or_else(PoisonError::into_inner);
-        self.db.apply_batch(batch).map_err(|error| CommitError::Unknown(error.to_string()))?;
+        for (key, after) in changes {
+            match after {
+                Some(stored) => self.db.insert(key, stored),
+                None => self.db.remove(key),
+            }
+            .map_err(into_io)?;
+        }
+        // Last: with it, all of the group is there.
+        self.db.insert(META_KEY, meta).map_err(into_io)?;
         if let Some(view) = view.as_mut() {
-            view.applied = Revision(self.meta.revision);
+            view.applied = revision;
         }
         Ok(())
     }
 
-    /// Returns once everything applied survives a power cut, and is recorded as acknowledged.
-    pub(super) fn make_durable(&mut self) -> io::Result<()> {
-        self.db.flush().map_err(|error| match error {
-            sled::Error::Io(error) => error,
-            other => io::Error::other(other),
-        })?;
+    /// Makes everything in the tree durable in sled's own file, records it as acknowledged and begins the journal anew.
+    fn checkpoint(&mut self, revision: Revision) -> io::Result<()> {
+        self.db.flush().map_err(into_io)?;
         self.file.sync_data()?;
-        self.acknowledged.record(self.revision())
+        self.acknowledged.record(revision)?;
+        self.journal.begin_anew();
+        Ok(())
     }
 
-    /// Forgets what the system believes of a file whose sync failed: after that its cache may differ from the disk.
+    /// The same when nothing is under way: after opening, and before closing.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        self.checkpoint(self.group.before)
+    }
+
+    /// Forgets what the system believes of files whose sync failed: after that its cache may differ from the disk.
     pub(super) fn distrust_cache(&self) {
         #[cfg(target_os = "linux")]
-        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+        for file in [&self.file, self.journal.file()] {
+            let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+        }
     }
 }
 
 fn unwritable(error: &sled::Error) -> CommitError {
     CommitError::Unavailable(format!("reading failed: {error}"))
+}
+
+fn into_io(error: sled::Error) -> io::Error {
+    match error {
+        sled::Error::Io(error) => error,
+        other => io::Error::other(other),
+    }
 }

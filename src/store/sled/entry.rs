@@ -16,8 +16,11 @@ use serde::{Deserialize, Serialize};
 use super::super::{Key, Revision, Versioned};
 use crate::model::time::Timestamp;
 
-/// The version of the layout above.
-pub(super) const FORMAT: u32 = 1;
+/// The version of the layout above, and of what lies beside sled's files. Version 1 had no journal: whoever knows only that
+/// would lose what is in it.
+pub(super) const FORMAT: u32 = 2;
+/// The earliest that can be read.
+pub(super) const OLDEST: u32 = 1;
 pub(super) const FORMAT_KEY: &[u8] = b"\0format";
 pub(super) const META_KEY: &[u8] = b"\0meta";
 pub(super) const DATA: u8 = b'd';
@@ -57,13 +60,13 @@ fn ordered(at: Timestamp) -> [u8; 8] {
 }
 
 /// An entry as it is stored.
-pub(super) fn encode(key: &str, entry: &Versioned) -> Vec<u8> {
-    let mut out = Vec::with_capacity(21 + entry.value.len());
+pub(super) fn encode(key: &str, revision: Revision, expires_at: Option<Timestamp>, value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(21 + value.len());
     out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&entry.revision.0.to_be_bytes());
-    out.push(u8::from(entry.expires_at.is_some()));
-    out.extend_from_slice(&entry.expires_at.unwrap_or_default().millis().to_be_bytes());
-    out.extend_from_slice(&entry.value);
+    out.extend_from_slice(&revision.0.to_be_bytes());
+    out.push(u8::from(expires_at.is_some()));
+    out.extend_from_slice(&expires_at.unwrap_or_default().millis().to_be_bytes());
+    out.extend_from_slice(value);
     seal(key, &mut out);
     out
 }
@@ -219,7 +222,7 @@ mod tests {
             key in ".{1,20}", value in proptest::collection::vec(any::<u8>(), 0..60), revision: u64, end: Option<i64>, bit: usize
         ) {
             let entry = Versioned { value, revision: Revision(revision), expires_at: end.map(Timestamp::from_millis) };
-            let mut stored = encode(&key, &entry);
+            let mut stored = encode(&key, entry.revision, entry.expires_at, &entry.value);
             prop_assert_eq!(decode(&key, &stored), Ok(entry));
             let bit = bit % (stored.len() * 8);
             stored[bit / 8] ^= 1 << (bit % 8);
@@ -238,8 +241,7 @@ mod tests {
 
     #[test]
     fn a_missing_a_stale_and_a_foreign_entry_show() {
-        let entry = |value: &[u8]| Versioned { value: value.to_vec(), revision: Revision(1), expires_at: None };
-        let stored = |name: &str, value: &[u8]| (name.to_owned(), encode(name, &entry(value)));
+        let stored = |name: &str, value: &[u8]| (name.to_owned(), encode(name, Revision(1), None, value));
         let tally = |entries: &[(String, Vec<u8>)]| {
             let mut meta = Meta::default();
             for (key, stored) in entries {

@@ -17,6 +17,9 @@ pub(super) const NEW_ACKNOWLEDGED: &str = "acknowledged.new";
 /// What the database's files held when it was closed.
 pub(super) const CLOSED: &str = "closed";
 pub(super) const NEW_CLOSED: &str = "closed.new";
+/// Commits that sled's file may not hold yet.
+pub(super) const JOURNAL: &str = "journal";
+pub(super) const NEW_JOURNAL: &str = "journal.new";
 /// Room kept for a full disk.
 pub(super) const RESERVE: &str = "reserve";
 pub(super) const NEW_RESERVE: &str = "reserve.new";
@@ -56,8 +59,8 @@ fn refuse_foreign(folder: &Path) -> Result<(), OpenError> {
     for item in std::fs::read_dir(folder).map_err(io)? {
         let item = item.map_err(io)?;
         match item.file_name().to_str() {
-            Some(DATA | NEW_DATA | ACKNOWLEDGED | NEW_ACKNOWLEDGED | LOCK) => return Ok(()),
-            Some(HARMLESS | RESERVE | NEW_RESERVE | PROBE | CLOSED | NEW_CLOSED) => {}
+            Some(DATA | NEW_DATA | ACKNOWLEDGED | NEW_ACKNOWLEDGED | JOURNAL | LOCK) => return Ok(()),
+            Some(HARMLESS | RESERVE | NEW_RESERVE | PROBE | CLOSED | NEW_CLOSED | NEW_JOURNAL) => {}
             _ => foreign = Some(item.path()),
         }
     }

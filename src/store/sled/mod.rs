@@ -1,14 +1,16 @@
 //! The embedded store: sled behind the store's contract.
 //!
-//! sled's own `flush` does not reach the disk on Linux, so durability is ours: one committer thread takes the waiting
-//! commits as a batch, applies them as atomic sled batches together with the book-keeping, flushes, syncs sled's
-//! file through a handle of its own, records the acknowledged revision in a sidecar file, and only then publishes and
-//! answers. What a commit costs is shared by all that wait. On opening, the book-keeping is compared with what is
-//! there, unless the files are as a clean end left them; a store that lost anything is refused.
+//! sled's own `flush` does not reach the disk on Linux, and it wants three writes for a batch, so durability is ours: one
+//! committer thread takes the waiting commits as a group, writes them with the book-keeping to a journal, syncs that, gives
+//! them to sled, and only then publishes and answers. What a commit costs is shared by all that wait. When the journal is full,
+//! sled's file is flushed and synced through a handle of our own, and the acknowledged revision recorded in a sidecar
+//! file. On opening, sled is given what only the journal holds, and the book-keeping is compared with what is there,
+//! unless the files are as a clean end left them; a store that lost anything is refused.
 //!
 //! ```text
 //! <folder>/lock          held while a process uses the store
 //! <folder>/acknowledged  the last revision that was answered
+//! <folder>/journal       commits that sled's files may not hold yet
 //! <folder>/data/         sled's files
 //! <folder>/closed        what they held at a clean end
 //! <folder>/reserve       room for what takes rights away when the disk is full
@@ -21,6 +23,7 @@ mod committer;
 mod engine;
 mod entry;
 mod folder;
+mod journal;
 mod open;
 mod reading;
 mod reserve;

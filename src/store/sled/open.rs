@@ -11,8 +11,9 @@ use super::super::Revision;
 use super::acknowledged::Acknowledged;
 use super::closed;
 use super::engine::Engine;
-use super::entry::{FORMAT, FORMAT_KEY, META_KEY, Meta};
+use super::entry::{FORMAT, FORMAT_KEY, META_KEY, Meta, OLDEST};
 use super::folder::{self, ACKNOWLEDGED, NEW_ACKNOWLEDGED, NEW_DATA};
+use super::journal::{Found, Journal};
 use super::reading::{self, Readers};
 use super::reserve::{Reserve, says_full};
 
@@ -125,24 +126,40 @@ pub(super) fn open(folder: &Path, cache: u64, at_least: Revision, readers: &Read
     if !db.was_recovered() {
         return Err(OpenError::damaged(folder, "its database is empty"));
     }
-    let mut meta = catch_unwind(AssertUnwindSafe(|| verify(folder, &db, as_closed, readers)))
+    let (journal, found) = Journal::open(folder)
+        .map_err(io("reading the journal"))?
+        .ok_or_else(|| OpenError::damaged(folder, "its journal is cut short"))?;
+    let replayed = || {
+        refuse_format(folder, &db)?;
+        replay(folder, &db, &found)?;
+        verify(folder, &db, as_closed, readers)
+    };
+    let mut meta = catch_unwind(AssertUnwindSafe(replayed))
         .unwrap_or_else(|_| Err(OpenError::damaged(folder, "reading it failed")))?;
 
-    let acknowledged = if sidecar.exists() {
-        let (file, revision) = Acknowledged::open(&sidecar).map_err(io("reading the acknowledged revision"))?;
-        let revision = revision
-            .ok_or_else(|| OpenError::damaged(folder, "the file with the acknowledged revision is unreadable"))?;
-        let wanted = revision.max(at_least);
-        if meta.revision < wanted.0 {
-            let what = format!("it ends at revision {}, but {wanted} was acknowledged", meta.revision);
-            return Err(OpenError::damaged(folder, what));
-        }
-        file
-    } else if meta == Meta::default() && at_least == Revision::default() {
-        // Its making was cut short after the database and before this file; nothing was ever served from it.
-        Acknowledged::create(&sidecar, Revision(0)).map_err(io("making the file of the acknowledged revision"))?
+    let known = if sidecar.exists() {
+        Some(Acknowledged::open(&sidecar).map_err(io("reading the acknowledged revision"))?)
     } else {
-        return Err(OpenError::damaged(folder, "the file with the acknowledged revision is missing"));
+        None
+    };
+    let nothing = Revision::default();
+    let acknowledged = match known {
+        Some((file, Some(revision))) => {
+            let wanted = revision.max(at_least).max(found.durable);
+            if meta.revision < wanted.0 {
+                let what = format!("it ends at revision {}, but {wanted} was acknowledged", meta.revision);
+                return Err(OpenError::damaged(folder, what));
+            }
+            file
+        }
+        // Its making was cut short after the database and before this file was whole; nothing was ever served from it.
+        _ if meta == Meta::default() && (at_least, found.durable) == (nothing, nothing) => {
+            Acknowledged::create(&sidecar, nothing).map_err(io("making the file of the acknowledged revision"))?
+        }
+        Some((_, None)) => {
+            return Err(OpenError::damaged(folder, "the file with the acknowledged revision is unreadable"));
+        }
+        None => return Err(OpenError::damaged(folder, "the file with the acknowledged revision is missing")),
     };
 
     for file in ["conf", "db"] {
@@ -154,10 +171,32 @@ pub(super) fn open(folder: &Path, cache: u64, at_least: Revision, readers: &Read
 
     meta.revision = meta.revision.saturating_add(GAP);
     let file = File::options().read(true).write(true).open(data.join("db")).map_err(io("opening the database"))?;
-    db.insert(META_KEY, meta.encode()).map_err(|error| from_sled(folder, error))?;
-    let mut engine = Engine::new(db, meta, file, acknowledged);
-    engine.make_durable().map_err(io("writing the first revision"))?;
+    let mut batch = sled::Batch::default();
+    batch.insert(META_KEY, meta.encode());
+    batch.insert(FORMAT_KEY, FORMAT.to_string().as_bytes());
+    db.apply_batch(batch).map_err(|error| from_sled(folder, error))?;
+    let mut engine = Engine::new(db, meta, file, journal, acknowledged);
+    engine.settle().map_err(io("writing the first revision"))?;
     Ok(engine)
+}
+
+/// Gives the database what only the journal holds: all of it again, as some of a group may be there already. Where it does
+/// not continue the database, what is missing is told by whoever compares revisions.
+fn replay(folder: &Path, db: &sled::Db, found: &Found) -> Result<(), OpenError> {
+    let at = Revision(stored_meta(folder, db)?.revision);
+    let (Some(first), Some(last)) = (found.records.first(), found.records.last()) else { return Ok(()) };
+    // The book-keeping is the last of a group: a database that is further has everything, and later things too.
+    if at >= last.after || at < first.before {
+        return Ok(());
+    }
+    for (key, value) in found.records.iter().flat_map(|record| &record.writes) {
+        match value {
+            Some(value) => db.insert(key, value.as_slice()),
+            None => db.remove(key),
+        }
+        .map_err(|error| from_sled(folder, error))?;
+    }
+    Ok(())
 }
 
 /// A restore gives the database its name first and the sidecar second; before that it is nothing yet.
@@ -247,24 +286,31 @@ pub(super) fn from_sled(folder: &Path, error: sled::Error) -> OpenError {
     }
 }
 
+fn record(folder: &Path, db: &sled::Db, key: &[u8], name: &str) -> Result<sled::IVec, OpenError> {
+    let stored = db.get(key).map_err(|error| from_sled(folder, error))?;
+    stored.ok_or_else(|| OpenError::damaged(folder, format!("its {name} record is missing")))
+}
+
+fn refuse_format(folder: &Path, db: &sled::Db) -> Result<(), OpenError> {
+    let format = record(folder, db, FORMAT_KEY, "format")?;
+    match std::str::from_utf8(&format).ok().and_then(|text| text.parse::<u32>().ok()) {
+        Some(OLDEST..=FORMAT) => Ok(()),
+        Some(found) if found > FORMAT => Err(OpenError::Newer { folder: folder.into(), found }),
+        _ => Err(OpenError::damaged(folder, "its format record is unreadable")),
+    }
+}
+
+fn stored_meta(folder: &Path, db: &sled::Db) -> Result<Meta, OpenError> {
+    Meta::decode(&record(folder, db, META_KEY, "meta")?).map_err(|what| OpenError::damaged(folder, what))
+}
+
 /// Reads everything and compares it with the book-keeping, unless the files are to the bit as they were closed.
 fn verify(folder: &Path, db: &sled::Db, as_closed: bool, readers: &Readers) -> Result<Meta, OpenError> {
-    let damaged = |what: String| OpenError::damaged(folder, what);
-    let record = |key: &[u8], name: &str| {
-        let stored = db.get(key).map_err(|error| from_sled(folder, error))?;
-        stored.ok_or_else(|| damaged(format!("its {name} record is missing")))
-    };
-    let format = record(FORMAT_KEY, "format")?;
-    match std::str::from_utf8(&format).ok().and_then(|text| text.parse::<u32>().ok()) {
-        Some(FORMAT) => {}
-        Some(found) if found > FORMAT => return Err(OpenError::Newer { folder: folder.into(), found }),
-        _ => return Err(damaged("its format record is unreadable".into())),
-    }
-    let meta = Meta::decode(&record(META_KEY, "meta")?).map_err(damaged)?;
+    let meta = stored_meta(folder, db)?;
     if as_closed {
         reading::prefixes(folder, db, readers)?;
         return Ok(meta);
     }
     let found = reading::everything(folder, db, meta.revision, readers)?;
-    meta.difference(&found).map_or(Ok(meta), |what| Err(damaged(what)))
+    meta.difference(&found).map_or(Ok(meta), |what| Err(OpenError::damaged(folder, what)))
 }

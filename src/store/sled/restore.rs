@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use super::super::backup::{BackupError, Entry};
-use super::super::{Revision, Versioned, Write};
+use super::super::{Revision, Write};
 use super::acknowledged::Acknowledged;
 use super::entry::{self, FORMAT, FORMAT_KEY, META_KEY, Meta};
 use super::folder::{self, ACKNOWLEDGED, NEW_ACKNOWLEDGED, NEW_DATA};
@@ -112,7 +112,7 @@ fn write(db: &sled::Db, entries: Vec<Entry>, meta: &mut Meta) -> sled::Result<()
         let (key, data_key) = (key.as_str(), entry::data_key(key.as_str()));
         let before = match write {
             Write::Put { value, expires_at } => {
-                let stored = entry::encode(key, &Versioned { value, revision, expires_at });
+                let stored = entry::encode(key, revision, expires_at, &value);
                 meta.add(key, &stored);
                 if let Some(end) = expires_at {
                     meta.expiring += 1;

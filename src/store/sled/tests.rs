@@ -74,7 +74,7 @@ async fn the_folder_is_for_its_owner_alone_and_used_by_one() {
     for path in [folder.clone(), folder.join("data")] {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     }
-    for path in ["lock", "acknowledged"] {
+    for path in ["lock", "acknowledged", "journal"] {
         assert_eq!(folder.join(path).metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
     let second = refusal(&folder);
@@ -165,12 +165,10 @@ async fn book_keeping_that_does_not_match_is_refused() {
     let cases: [(&str, Change); 7] = [
         ("199 entries instead of 200", |db| drop(db.remove("da/7").unwrap())),
         ("201 entries instead of 200", |db| {
-            let new = super::super::Versioned { value: vec![1], revision: Revision(1), expires_at: None };
-            db.insert("da/new", entry::encode("a/new", &new)).unwrap();
+            db.insert("da/new", entry::encode("a/new", Revision(1), None, &[1])).unwrap();
         }),
         ("not the last ones written", |db| {
-            let old = super::super::Versioned { value: vec![1], revision: Revision(1), expires_at: None };
-            db.insert("da/7", entry::encode("a/7", &old)).unwrap();
+            db.insert("da/7", entry::encode("a/7", Revision(1), None, &[1])).unwrap();
         }),
         ("fails its checksum", |db| drop(db.insert("da/7", db.get("da/8").unwrap().unwrap()).unwrap())),
         ("expiry index", |db| drop(db.pop_max().unwrap())),
@@ -260,13 +258,120 @@ async fn a_restore_does_not_touch_a_store_in_use() {
     store.close().await;
 }
 
+/// A store whose commits, of all kinds, are in its journal alone: the database is as it was opened.
+async fn journaled() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let live = folder.path().join("live");
+    with_content(&live).await;
+    let store = at(&live).unwrap();
+    let killed = folder.path().join("killed");
+    copy(&live, &killed);
+    let end = Timestamp::from_secs(3_000_000);
+    for i in 0..40_u8 {
+        let commit = [put("a/new", &[i]), put_until(&format!("b/{i}"), b"again", end), delete(&format!("a/{i}"))];
+        store.commit(writes(commit)).await.unwrap();
+    }
+    for name in ["journal", "acknowledged"] {
+        std::fs::copy(live.join(name), killed.join(name)).unwrap();
+    }
+    store.close().await;
+    (folder, killed)
+}
+
+#[tokio::test]
+async fn what_only_the_journal_holds_is_there_after_a_kill() {
+    let (_folder, killed) = journaled().await;
+    for _ in 0..3 {
+        let store = at(&killed).unwrap();
+        assert_eq!(store.get(&key("a/new")).await.unwrap().value.unwrap().value, [39]);
+        assert_eq!(store.get(&key("b/7")).await.unwrap().value.unwrap().value, b"again");
+        assert_eq!(store.get(&key("b/70")).await.unwrap().value.unwrap().value, 141_u32.to_be_bytes());
+        assert_eq!(store.scan("a/", None, 1000).await.unwrap().items.len(), 161);
+        store.close().await;
+        let _ = std::fs::remove_file(killed.join("closed"));
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_lost_something_is_refused() {
+    const RECORD: usize = 4096;
+    type Change = fn(&Path, &mut Vec<u8>);
+    let cases: [(&str, Change); 5] = [
+        ("was acknowledged", |path, _| std::fs::remove_file(path).unwrap()),
+        ("was acknowledged", |_, bytes| bytes[39 * RECORD + 50] ^= 1),
+        ("was acknowledged", |path, bytes| {
+            // The disk may not have what the sidecar noted last.
+            let slots = path.with_file_name("acknowledged");
+            let mut older = std::fs::read(&slots).unwrap();
+            let later = usize::from(older[8..16] < older[4104..4112]) * 4096;
+            older[later..later + 20].fill(0);
+            std::fs::write(slots, older).unwrap();
+            bytes[20 * RECORD + 50] ^= 1;
+        }),
+        ("was acknowledged", |_, bytes| bytes[..RECORD].fill(0)),
+        ("cut short", |_, bytes| bytes.truncate(40 * RECORD)),
+    ];
+    for (index, (expected, change)) in cases.into_iter().enumerate() {
+        let (_folder, killed) = journaled().await;
+        let path = killed.join("journal");
+        let mut bytes = std::fs::read(&path).unwrap();
+        change(&path, &mut bytes);
+        if path.exists() {
+            std::fs::write(&path, bytes).unwrap();
+        }
+        let said = refusal(&killed);
+        assert!(said.contains(expected), "{index}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_from_before_there_was_a_journal_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    with_content(folder.path()).await;
+    tamper(folder.path(), |db| drop(db.insert(entry::FORMAT_KEY, "1").unwrap()));
+    std::fs::remove_file(folder.path().join("journal")).unwrap();
+    let store = at(folder.path()).unwrap();
+    assert_eq!(store.scan("a/", None, 1000).await.unwrap().items.len(), 200);
+    store.close().await;
+    tamper(folder.path(), |db| assert_eq!(*db.get(entry::FORMAT_KEY).unwrap().unwrap(), *b"2"));
+}
+
+#[tokio::test]
+async fn more_than_the_journal_takes_is_made_durable_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (live, killed) = (folder.path().join("live"), folder.path().join("killed"));
+    let store = Arc::new(at(&live).unwrap());
+    store.shared.stick_syncs.store(true, Ordering::SeqCst);
+    let commits = (0..60_u8).map(|i| {
+        let store = Arc::clone(&store);
+        async move { store.commit(writes([put(&format!("a/{i}"), &vec![i; super::super::MAX_VALUE])])).await.unwrap() }
+    });
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        store.shared.stick_syncs.store(false, Ordering::SeqCst);
+    };
+    tokio::join!(futures_util::future::join_all(commits), release);
+    for i in 0..300_u32 {
+        store.commit(writes([put("b/1", &i.to_be_bytes()), put("b/2", &[3; 5000])])).await.unwrap();
+    }
+    copy(&live, &killed);
+    store.close().await;
+    let store = at(&killed).unwrap();
+    for i in 0..60_u8 {
+        let found = store.get(&key(&format!("a/{i}"))).await.unwrap().value.unwrap();
+        assert_eq!(found.value, vec![i; super::super::MAX_VALUE]);
+    }
+    assert_eq!(store.get(&key("b/1")).await.unwrap().value.unwrap().value, 299_u32.to_be_bytes());
+    store.close().await;
+}
+
 #[tokio::test]
 async fn a_newer_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     with_content(folder.path()).await;
-    tamper(folder.path(), |db| drop(db.insert(entry::FORMAT_KEY, "2").unwrap()));
+    tamper(folder.path(), |db| drop(db.insert(entry::FORMAT_KEY, "3").unwrap()));
     let error = refusal(folder.path());
-    assert!(error.contains("format 2") && error.contains("upgrade edi"), "{error}");
+    assert!(error.contains("format 3") && error.contains("upgrade edi"), "{error}");
 }
 
 #[tokio::test]
@@ -297,6 +402,11 @@ async fn a_making_that_was_cut_short_is_finished() {
     let store = at(other.path()).unwrap();
     store.commit(writes([put("a/1", b"1")])).await.unwrap();
     store.close().await;
+    // It is there, and empty.
+    let third = tempfile::tempdir().unwrap();
+    open::create(third.path()).unwrap();
+    std::fs::write(third.path().join("acknowledged"), b"").unwrap();
+    at(third.path()).unwrap().close().await;
 }
 
 #[tokio::test]
@@ -674,6 +784,9 @@ async fn a_closed_store_is_to_the_bit_what_its_mark_tells() {
 async fn damage_behind_the_book_keeping_is_found_after_a_clean_end_too() {
     let folder = tempfile::tempdir().unwrap();
     with_content(folder.path()).await;
+    // Its journal could make it whole again.
+    at(folder.path()).unwrap().close().await;
+    std::fs::remove_file(folder.path().join("journal")).unwrap();
     assert!(folder.path().join("closed").exists());
     let file = folder.path().join("data/db");
     let mut bytes = std::fs::read(&file).unwrap();
