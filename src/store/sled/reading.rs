@@ -167,8 +167,9 @@ fn in_parts<T: Send>(
         Ok(done)
     };
     std::thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
-        let mut all = Vec::new();
+        let running: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+        // This thread is one of them: what it reads goes where its opening of the database has left room in memory.
+        let mut all = run()?;
         for thread in running {
             let lost = |_| Err(OpenError::damaged(folder, "reading it failed"));
             all.extend(thread.join().unwrap_or_else(lost)?);
