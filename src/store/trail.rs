@@ -345,15 +345,24 @@ async fn anchor(store: &dyn Store) -> Result<Link, Wrong> {
 }
 
 async fn head(store: &dyn Store) -> Result<Link, Wrong> {
-    match audit::mark(store, &audit::head_key()).await {
-        Ok(Some((mark, _))) => Ok(mark.link),
-        Ok(None) if store.scan(audit::SEALS, None, 1).await?.items.is_empty() => {
-            let anchor = anchor(store).await?;
-            if anchor == Link::START { Ok(anchor) } else { Err(Break::seal(anchor.seq, "all seals are gone").into()) }
-        }
-        Ok(None) => Err(Break { seq: None, entry: None, what: "the chain's head is missing" }.into()),
-        Err(error) => Err(damaged(error, || Break { seq: None, entry: None, what: "the chain's head is damaged" })),
+    let broken = |what| Break { seq: None, entry: None, what };
+    let look = async || {
+        let mark = audit::mark(store, &audit::head_key()).await;
+        mark.map_err(|error| damaged(error, || broken("the chain's head is damaged")))
+    };
+    if let Some((mark, _)) = look().await? {
+        return Ok(mark.link);
     }
+    if store.scan(audit::SEALS, None, 1).await?.items.is_empty() {
+        let anchor = anchor(store).await?;
+        return if anchor == Link::START {
+            Ok(anchor)
+        } else {
+            Err(Break::seal(anchor.seq, "all seals are gone").into())
+        };
+    }
+    // A seal and its head are one commit. Where the first came after the look at the head, the head is there by now.
+    look().await?.map(|(mark, _)| mark.link).ok_or_else(|| broken("the chain's head is missing").into())
 }
 
 /// Something is missing after `link`: that is right if it was retired while the walk was on its way.
