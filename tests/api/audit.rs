@@ -29,7 +29,7 @@ pub(crate) async fn verdict(edi: &TestEdi) -> Value {
             .sum();
         edi.memory().scan("audit/", None, 1000).await.unwrap().items.len() > sealed
     };
-    for _ in 0..100 {
+    for _ in 0..400 {
         if !waiting(edi).await {
             break;
         }

@@ -3,7 +3,9 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
+use edi::ambient::{Clock as _, ManualClock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::support::edi::Setup;
@@ -14,6 +16,7 @@ use crate::support::program::{Program, Run};
 struct World {
     credentials: String,
     issuer: String,
+    clock: Arc<ManualClock>,
 }
 
 impl World {
@@ -28,6 +31,8 @@ impl World {
     }
 
     async fn get(&self, id: &str, key: &str, more: &str) -> Run {
+        // Assertions carry the program's time of day, and ten seconds ahead of the server's is too much.
+        self.clock.set(SystemClock.now());
         let service =
             Program::new().env("EDI_ISSUER", &self.issuer).env("EDI_CLIENT_ID", id).env("EDI_CLIENT_KEY", key);
         run(service, &format!("token get {more}")).await
@@ -47,8 +52,12 @@ fn mode(path: &str) -> u32 {
 
 #[tokio::test]
 async fn a_client_lives_by_keys_that_roll() {
-    let (setup, _edi, issuer) = Setup::new().reachable().await;
-    let world = World { credentials: setup.path("keys/operator.json").display().to_string(), issuer };
+    let (setup, edi, issuer) = Setup::new().reachable().await;
+    let world = World {
+        credentials: setup.path("keys/operator.json").display().to_string(),
+        issuer,
+        clock: Arc::clone(&edi.clock),
+    };
     let path = |name: &str| setup.path(name).display().to_string();
     let (first, second, third) = (path("first.jwk"), path("second.pem"), path("third.jwk"));
     let made = world.done(&format!("client keygen svc --create --role fraud --out {first} --json")).await.json();
@@ -107,8 +116,12 @@ async fn a_client_lives_by_keys_that_roll() {
 
 #[tokio::test]
 async fn a_client_moves_from_a_secret_to_keys_and_back() {
-    let (setup, _edi, issuer) = Setup::new().reachable().await;
-    let world = World { credentials: setup.path("keys/operator.json").display().to_string(), issuer };
+    let (setup, edi, issuer) = Setup::new().reachable().await;
+    let world = World {
+        credentials: setup.path("keys/operator.json").display().to_string(),
+        issuer,
+        clock: Arc::clone(&edi.clock),
+    };
     let path = |name: &str| setup.path(name).display().to_string();
     let (private, public) = (path("svc.jwk"), path("public.json"));
     world.done("client create svc --role fraud").await;

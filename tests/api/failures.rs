@@ -44,6 +44,19 @@ async fn exhaust(edi: &TestEdi, address: &str, by: &Registered) -> Answer {
     panic!("no 429 after 40 failures");
 }
 
+/// A refusal for a budget that is spent. One failure a second is forgiven, so the first may be a plain one where requests
+/// take long; a budget that is whole gives ten.
+async fn spent<F: Future<Output = Answer>>(ask: impl Fn() -> F) -> Answer {
+    for _ in 0..8 {
+        let answer = ask().await;
+        if answer.status == 429 {
+            return answer;
+        }
+        answer.assert(401);
+    }
+    panic!("there was a budget left");
+}
+
 #[tokio::test]
 async fn past_the_budget_failures_are_429_and_what_is_right_still_passes() {
     let edi = behind_a_proxy().start().await;
@@ -52,19 +65,26 @@ async fn past_the_budget_failures_are_429_and_what_is_right_still_passes() {
     let refused = exhaust(&edi, "192.0.2.1", &flipped(&svc)).await.assert_refused(429, "slow_down");
     assert_eq!(refused.header("retry-after"), "1");
     // The budget of the client is spent, from wherever, and that of the address, for whomever.
-    from(&edi, "192.0.2.77", &flipped(&svc)).await.assert_refused(429, "slow_down");
-    from(&edi, "192.0.2.1", &flipped(&other)).await.assert_refused(429, "slow_down");
+    let (wrong, wrong_other) = (flipped(&svc), flipped(&other));
+    spent(|| from(&edi, "192.0.2.77", &wrong)).await.assert_refused(429, "slow_down");
+    spent(|| from(&edi, "192.0.2.1", &wrong_other)).await.assert_refused(429, "slow_down");
     from(&edi, "192.0.2.78", &flipped(&other)).await.assert_refused(401, "invalid_client");
     for _ in 0..30 {
         from(&edi, "192.0.2.1", &svc).await.assert(200);
         from(&edi, "192.0.2.1", &other).await.assert(200);
     }
     // Every door counts.
-    let introspect = edi.ask("POST", "/oauth2/introspect").header("x-forwarded-for", "192.0.2.1");
-    let wrong = flipped(&svc);
-    introspect.basic(&wrong.id, &wrong.secret).form(&[("token", "x")]).send().await.assert_refused(429, "slow_down");
-    let legion = edi.ask("POST", "/api/v1/model/token").header("x-forwarded-for", "192.0.2.1");
-    let answer = legion.basic(&wrong.id, &wrong.secret).json(&json!({})).send().await.assert(429);
+    exhaust(&edi, "192.0.2.1", &wrong).await;
+    let introspect = || {
+        let ask = edi.ask("POST", "/oauth2/introspect").header("x-forwarded-for", "192.0.2.1");
+        ask.basic(&wrong.id, &wrong.secret).form(&[("token", "x")]).send()
+    };
+    spent(introspect).await.assert_refused(429, "slow_down");
+    let legion = || {
+        let ask = edi.ask("POST", "/api/v1/model/token").header("x-forwarded-for", "192.0.2.1");
+        ask.basic(&wrong.id, &wrong.secret).json(&json!({})).send()
+    };
+    let answer = spent(legion).await;
     assert_eq!(answer.header("retry-after"), "1");
     assert!(answer.json()["message"].is_string());
 }
@@ -102,6 +122,7 @@ async fn unknown_disabled_and_wrong_run_out_alike() {
 async fn a_chosen_secret_gets_through_past_the_budget_whether_it_was_seen_before_or_not() {
     let edi = behind_a_proxy().start().await;
     let chosen = edi.register_with("chosen", &json!({ "roles": ["a"], "client_secret": CHOSEN })).await;
+    let began = Instant::now();
     exhaust(&edi, "192.0.2.1", &with_secret(&chosen, "wrong horse battery")).await;
     // Never verified by this process: its check waits in the lane of suspects, and is right.
     from(&edi, "192.0.2.1", &chosen).await.assert(200);
@@ -122,7 +143,9 @@ async fn a_chosen_secret_gets_through_past_the_budget_whether_it_was_seen_before
     };
     let (guesses, middle) = tokio::join!(guesses, good);
     let refused = guesses.iter().filter(|status| [429, 503].contains(*status)).count();
-    assert!(refused >= 15 && !guesses.contains(&200), "some are forgiven meanwhile: {guesses:?}");
+    // One a second is forgiven, however long the requests take.
+    let forgiven = began.elapsed().as_secs() + 4;
+    assert!(u64::try_from(20 - refused).unwrap() <= forgiven && !guesses.contains(&200), "{guesses:?}");
     assert!(middle < Duration::from_millis(500), "{middle:?}");
 }
 
@@ -141,7 +164,6 @@ async fn what_is_no_attempt_spends_nothing() {
     from(&edi, "192.0.2.1", &flipped(&svc)).await.assert_refused(401, "invalid_client");
     // A caller cannot pass for another address: its own word stands to the left of what the proxy saw.
     exhaust(&edi, "192.0.2.1", &flipped(&svc)).await;
-    from(&edi, "198.51.100.9, 192.0.2.1", &Registered { id: "x".into(), secret: "y".into(), view: Value::Null })
-        .await
-        .assert_refused(429, "slow_down");
+    let stranger = Registered { id: "x".into(), secret: "y".into(), view: Value::Null };
+    spent(|| from(&edi, "198.51.100.9, 192.0.2.1", &stranger)).await.assert_refused(429, "slow_down");
 }

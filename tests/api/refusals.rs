@@ -13,7 +13,7 @@ use crate::support::program::{Program, run};
 /// The trail's refusals under a query, once there are so many; the flusher looks about once a second.
 async fn refusals(edi: &TestEdi, query: &str, wanted: usize) -> Vec<Value> {
     let mut found = Vec::new();
-    for _ in 0..60 {
+    for _ in 0..200 {
         let path = format!("audit?outcome=refused&{query}");
         let page = edi.admin("GET", &path, &Value::Null).await.assert(200).json();
         found = page["items"].as_array().unwrap().clone();

@@ -37,7 +37,7 @@ async fn a_silent_store_stops_decisions_after_five_seconds_and_issuing_much_late
     edi.request_token(&stranger, &[("scope", "edi:read")]).await.assert(200);
     edi.memory().fail_reads(false);
     edi.memory().stall_watches(false);
-    for _ in 0..100 {
+    for _ in 0..500 {
         if readiness(&edi).await.1["store"] == "ok" {
             break;
         }
@@ -56,7 +56,7 @@ async fn a_change_that_memory_did_not_hear_of_is_not_called_done() {
     let answer = edi.revoke(&svc, &token).await.assert_refused(503, "temporarily_unavailable");
     assert!(!answer.header("retry-after").is_empty());
     edi.memory().stall_watches(false);
-    for _ in 0..100 {
+    for _ in 0..500 {
         if edi.introspect(&svc, &token).await.status == 200 {
             break;
         }
@@ -78,7 +78,7 @@ async fn an_operators_change_that_memory_did_not_hear_of_is_not_called_undone_ei
     assert_ne!(edi.revision().await, before, "it was written");
     assert!(problem["detail"].as_str().unwrap().contains("unknown whether"), "RFC 9110 §15.6.4: {answer}");
     edi.memory().stall_watches(false);
-    for _ in 0..100 {
+    for _ in 0..500 {
         if edi.request_token(&svc, &[]).await.status == 401 {
             break;
         }

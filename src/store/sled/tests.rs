@@ -472,7 +472,7 @@ async fn behind_a_stuck_disk_changes_are_refused_at_once_and_reads_go_on_until_i
         assert!(why.contains("the disk has not answered a write for"), "{why}");
     }
     assert_eq!(store.get(&key("a/1")).await.unwrap().value.unwrap().revision, before, "reads go on");
-    let beat = tokio::time::timeout(Duration::from_secs(5), watch.next()).await.unwrap();
+    let beat = tokio::time::timeout(Duration::from_secs(20), watch.next()).await.unwrap();
     assert_eq!(beat, Event::UpTo(before), "who alone writes misses nothing, and what is not durable is not told");
     store.shared.stick_syncs.store(false, Ordering::SeqCst);
     // Whoever waited gets its answer, or has given up not knowing.
@@ -585,12 +585,11 @@ async fn without_a_reserve_a_full_disk_is_readable_and_mends_itself() {
     store.commit(writes([put("a/1", b"1")])).await.unwrap();
     store.shared.pretend_full.store(true, Ordering::SeqCst);
     assert!(store.commit(writes([put("a/2", b"2")])).await.is_err());
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(matches!(store.health(), Health::Full(_)));
+    until("full", || matches!(store.health(), Health::Full(_))).await;
     assert!(matches!(store.commit_urgent(writes([put("r/1", b"")])).await, Err(CommitError::Full(_))));
     assert!(store.get(&key("a/1")).await.unwrap().value.is_some());
     let mut watch = store.watch("a/", store.get(&key("a/1")).await.unwrap().at).await.unwrap();
-    let beat = tokio::time::timeout(Duration::from_secs(1), watch.next()).await.unwrap();
+    let beat = tokio::time::timeout(Duration::from_secs(20), watch.next()).await.unwrap();
     assert!(matches!(beat, Event::UpTo(_)), "nothing can have been missed: {beat:?}");
     store.shared.pretend_full.store(false, Ordering::SeqCst);
     until("writable", || store.health() == Health::Writable).await;
@@ -607,11 +606,12 @@ async fn a_folder_that_takes_no_writes_leaves_reads_and_watches_alone_until_it_d
     std::fs::create_dir(folder.path().join("probe")).unwrap();
     store.shared.fail_syncs.store(true, Ordering::SeqCst);
     assert!(matches!(store.commit(writes([put("a/2", b"2")])).await, Err(CommitError::Unknown(_))));
+    // Long enough to have looked for a way back in vain.
     tokio::time::sleep(Duration::from_millis(600)).await;
-    assert!(matches!(store.health(), Health::ReadOnly(why) if why.contains("as the test asked")));
+    until("read-only", || matches!(store.health(), Health::ReadOnly(why) if why.contains("as the test asked"))).await;
     assert_eq!(store.get(&key("a/1")).await.unwrap().value.unwrap().revision, before);
     let mut watch = store.watch("a/", before).await.unwrap();
-    let beat = tokio::time::timeout(Duration::from_secs(1), watch.next()).await.unwrap();
+    let beat = tokio::time::timeout(Duration::from_secs(20), watch.next()).await.unwrap();
     assert_eq!(beat, Event::UpTo(before));
     store.shared.fail_syncs.store(false, Ordering::SeqCst);
     std::fs::remove_dir(folder.path().join("probe")).unwrap();
@@ -629,8 +629,8 @@ async fn a_store_that_comes_back_with_less_stays_down() {
     store.shared.fail_syncs.store(true, Ordering::SeqCst);
     assert!(store.commit(writes([put("a/1", b"2")])).await.is_err());
     store.shared.fail_syncs.store(false, Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_millis(600)).await;
-    assert!(matches!(store.health(), Health::Down(why) if why.contains("acknowledged revision is missing")));
+    let is_down = |why: &str| why.contains("acknowledged revision is missing");
+    until("down", || matches!(store.health(), Health::Down(why) if is_down(&why))).await;
     std::fs::rename(folder.path().join("moved"), folder.path().join("acknowledged")).unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(matches!(store.health(), Health::Down(_)));

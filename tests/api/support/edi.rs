@@ -17,7 +17,7 @@ use edi::store::memory::MemoryStore;
 use edi::store::{Key, Revision};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use super::http::{Answer, Ask};
 use crate::ports;
@@ -28,7 +28,9 @@ pub(crate) const ISSUER: &str = "https://edi.example";
 pub(crate) const START_MILLIS: i64 = 1_800_000_000_250;
 
 /// One runtime for all servers: it outlives each test's own, so that a server can stop after its test.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+/// With threads to spare: a server that starts in debug mode would keep the word of their stores from the others.
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_multi_thread().worker_threads(8).enable_all().build().unwrap());
 
 /// How an edi is to be started.
 pub(crate) struct Setup {
