@@ -1,7 +1,7 @@
 //! Log lines: where they go and how they look. Knows nothing of who writes them.
 //!
-//! Lines go to standard error through a queue and a thread of its own: a reader of that stream that stalls must stall no
-//! request. Lines that find the queue full are counted and reported once there is room. A crate for this exists
+//! Lines go to standard error through a thread of its own, in front of which they wait: a reader of that stream that
+//! stalls must stall no request. Lines that find no room there are counted and reported once there is room. A crate for this exists
 //! (tracing-appender); it brings a date library and log files along, and reports no losses in the log.
 
 mod json;
@@ -13,11 +13,12 @@ use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 
-use tracing::Subscriber;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+pub use json::Members;
 pub use writer::Guard;
 
 /// How lines look.
@@ -44,6 +45,23 @@ type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
 /// How the process's filter is changed; set once logging runs.
 static FILTER: OnceLock<SetFilter> = OnceLock::new();
 
+/// Where lines go that are JSON; set once logging runs and they are.
+static JSON: OnceLock<writer::Writer> = OnceLock::new();
+
+/// Whether [`json_line`] writes anything.
+#[must_use]
+pub fn is_json() -> bool {
+    JSON.get().is_some()
+}
+
+/// Writes an event whose level and target are wanted (`tracing::enabled!`) as a line of JSON, by the members it has beside
+/// time, level and target. For what is logged at every request: the way through `tracing` costs several times as much.
+pub fn json_line(level: Level, target: &'static str, members: impl FnOnce(&mut Members<'_>)) {
+    if let Some(writer) = JSON.get() {
+        json::line(level, target, members, |line| writer.line(line.as_bytes()));
+    }
+}
+
 /// Changes what is logged from now on.
 ///
 /// # Errors
@@ -62,9 +80,12 @@ pub fn set_level(level: &str) -> Result<(), InvalidLevel> {
 pub fn init(format: Format, level: &str) -> Result<Guard, InvalidLevel> {
     let filter = filter(level)?;
     let (writer, guard) = writer::start(std::io::stderr());
-    let (subscriber, set) = subscriber(format, filter, writer, std::io::stderr().is_terminal());
+    let (subscriber, set) = subscriber(format, filter, writer.clone(), std::io::stderr().is_terminal());
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         let _ = FILTER.set(set);
+        if format == Format::Json {
+            let _ = JSON.set(writer);
+        }
         std::panic::set_hook(Box::new(panicked));
     }
     Ok(guard)
@@ -139,8 +160,9 @@ pub(crate) mod testing {
     use std::io::Write;
     use std::sync::{Arc, LazyLock, Mutex};
 
-    use tracing::Dispatch;
+    use tracing::{Dispatch, Level};
 
+    use super::json::{self, Members};
     use super::{Format, filter, subscriber, writer};
 
     #[derive(Clone, Default)]
@@ -160,6 +182,11 @@ pub(crate) mod testing {
     /// it, and remembers a no for all threads. Two that want everything keep it from that.
     static ATTENTIVE: LazyLock<[Dispatch; 2]> =
         LazyLock::new(|| [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry())));
+
+    /// A line of [`super::json_line`].
+    pub(crate) fn told(level: Level, target: &'static str, members: impl FnOnce(&mut Members<'_>)) -> String {
+        json::line(level, target, members, str::to_owned)
+    }
 
     /// What this thread logs in a format meanwhile, through the writer that serves.
     pub(crate) fn logged(format: Format, level: &str, write: impl FnOnce()) -> String {

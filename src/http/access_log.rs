@@ -10,15 +10,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::http::{Method, StatusCode};
+use tracing::Level;
 
 use super::exchange::Exchange;
 use super::traffic::{Endpoint, ErrorCode, Traffic, code_of};
 #[cfg(feature = "otel")]
 use crate::ambient::{Clock as _, SystemClock};
-use crate::model::ascii;
 use crate::oauth::refusals::Refused;
 #[cfg(feature = "otel")]
 use crate::telemetry::otel;
+use crate::telemetry::{self, Members};
 
 /// The longest path that is logged, in bytes.
 const MAX_PATH: usize = 256;
@@ -126,6 +127,7 @@ impl Drop for Line {
 }
 
 /// What a line says.
+#[derive(Clone, Copy)]
 pub(super) struct Entry<'a> {
     pub(super) method: &'a str,
     pub(super) path: &'a str,
@@ -139,36 +141,49 @@ pub(super) struct Entry<'a> {
     pub(super) reason: Option<&'a str>,
 }
 
+const TARGET: &str = "edi::access";
+
 impl Entry<'_> {
     pub(super) fn write(&self) {
+        let failed = self.status == StatusCode::INTERNAL_SERVER_ERROR.as_u16();
+        if !telemetry::is_json() {
+            self.trace(failed);
+        } else if failed && tracing::enabled!(target: TARGET, Level::ERROR) {
+            telemetry::json_line(Level::ERROR, TARGET, |members| self.tell(members));
+        } else if !failed && tracing::enabled!(target: TARGET, Level::INFO) {
+            telemetry::json_line(Level::INFO, TARGET, |members| self.tell(members));
+        }
+    }
+
+    /// The same members in the same order as those of [`Entry::trace`].
+    fn tell(&self, members: &mut Members<'_>) {
+        members.text("method", self.method);
+        members.text("path", self.path);
+        members.number("status", self.status.into());
+        members.number("micros", self.micros);
+        self.bytes.inspect(|bytes| members.number("bytes", *bytes));
+        self.address.inspect(|address| members.address("address", *address));
+        members.text("request_id", self.request_id);
+        self.trace_id.inspect(|id| members.text("trace_id", id));
+        self.client_id.inspect(|id| members.text("client_id", id));
+        self.reason.inspect(|reason| members.text("reason", reason));
+    }
+
+    fn trace(&self, failed: bool) {
         let Self { method, path, status, micros, bytes, request_id, trace_id, client_id, reason, .. } = *self;
-        let address = self.address.map(shown_address);
-        let address = address.as_ref().map(tracing::field::display);
-        if status == StatusCode::INTERNAL_SERVER_ERROR.as_u16() {
+        let address = self.address.map(tracing::field::display);
+        if failed {
             tracing::error!(
-                target: "edi::access",
+                target: TARGET,
                 method, path, status, micros, bytes, address, request_id, trace_id, client_id, reason
             );
         } else {
             tracing::info!(
-                target: "edi::access",
+                target: TARGET,
                 method, path, status, micros, bytes, address, request_id, trace_id, client_id, reason
             );
         }
     }
-}
-
-/// An address as `Display` writes it, without the detours of the formatter for the most usual kind.
-fn shown_address(address: IpAddr) -> String {
-    let IpAddr::V4(address) = address else { return address.to_string() };
-    let mut out = String::with_capacity(15);
-    for (index, octet) in address.octets().into_iter().enumerate() {
-        if index > 0 {
-            out.push('.');
-        }
-        ascii::push_number(&mut out, octet.into());
-    }
-    out
 }
 
 /// A method's name when it is a registered one; others are a caller's free text of any length.
@@ -219,6 +234,8 @@ fn presentable(path: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::Format;
+    use crate::telemetry::testing::logged;
 
     #[test]
     fn paths_are_logged_short_and_without_credentials() {
@@ -230,10 +247,27 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_logged_as_they_are_written() {
-        for text in ["192.0.2.1", "0.0.0.0", "255.10.9.100", "2001:db8::1", "::1"] {
-            let address: IpAddr = text.parse().unwrap();
-            assert_eq!((shown_address(address), address.to_string()), (text.to_owned(), text.to_owned()));
+    fn a_line_is_the_same_whichever_way_it_is_written() {
+        let whole = Entry {
+            method: "GET",
+            path: "/a\"\n",
+            status: 500,
+            micros: 7,
+            bytes: Some(0),
+            address: "192.0.2.1".parse().ok(),
+            request_id: "r1",
+            trace_id: Some("0af7651916cd43dd8448eb211c80319c"),
+            client_id: Some("svc"),
+            reason: Some("a \\ b"),
+        };
+        let address = "2001:db8::1".parse().ok();
+        let least = Entry { status: 200, bytes: None, address, trace_id: None, client_id: None, reason: None, ..whole };
+        for (entry, level) in [(whole, Level::ERROR), (least, Level::INFO)] {
+            let traced = logged(Format::Json, "info", || entry.trace(level == Level::ERROR));
+            let told = telemetry::testing::told(level, TARGET, |members| entry.tell(members));
+            let after_the_time = |line: &str| line.split_once(",\"level\"").map(|(_, rest)| rest.to_owned());
+            assert!(after_the_time(&told).is_some());
+            assert_eq!(after_the_time(&told), after_the_time(&traced));
         }
     }
 
