@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize as _;
 
 /// A secret as text. Wiped when dropped; `Debug` prints `[redacted]`; no `Display`, `Serialize`, `Clone`, `PartialEq`.
+#[derive(Default)]
 pub struct Secret(String);
 
 impl Drop for Secret {
@@ -30,6 +31,18 @@ impl Wiped {
     /// Appends bytes.
     pub fn extend(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
+    }
+
+    /// The same bytes as text, if they are UTF-8.
+    #[must_use]
+    pub fn into_text(mut self) -> Option<Secret> {
+        match String::from_utf8(std::mem::take(&mut self.0)) {
+            Ok(text) => Some(Secret(text)),
+            Err(error) => {
+                wipe(error.into_bytes());
+                None
+            }
+        }
     }
 }
 
@@ -104,8 +117,20 @@ mod tests {
 
     #[test]
     fn comparison_is_byte_for_byte() {
-        assert!(same(b"abc", b"abc"));
+        assert!(same(b"abc", b"abc") && same(b"", b""));
         assert!(!same(b"abc", b"abC"));
-        assert!(!same(b"abc", b"ab"));
+        assert!(!same(b"abc", b"ab") && !same(b"ab\0", b"ab") && !same(b"", b"a"));
+        for at in 0..43 {
+            let (one, mut other) = ([b'a'; 43], [b'a'; 43]);
+            assert!(same(&one, &other));
+            other[at] = b'b';
+            assert!(!same(&one, &other) && !same(&one[..at], &one), "{at}");
+        }
+    }
+
+    #[test]
+    fn bytes_become_text_if_they_are() {
+        assert_eq!(Wiped::from(b"a\xc3\xa4".to_vec()).into_text().unwrap().expose(), "a\u{e4}");
+        assert!(Wiped::from(b"a\xff".to_vec()).into_text().is_none());
     }
 }

@@ -10,9 +10,9 @@ fuzz_target!(|bytes: &[u8]| {
     let plain = format!("Basic {}", STANDARD.encode(bytes));
     for header in [bytes, plain.as_bytes()] {
         match Presented::parse(header) {
-            Presented::Basic { id, secret } => {
-                assert!(!id.is_empty());
-                assert!(!id.chars().chain(secret.expose().chars()).any(char::is_control));
+            Presented::Basic(basic) => {
+                assert!(!basic.id().is_empty());
+                assert!(!basic.id().chars().chain(basic.secret().chars()).any(char::is_control));
             }
             Presented::Bearer(token) => assert!(token.expose().bytes().all(|b| b.is_ascii_graphic())),
             Presented::None => panic!("a header is something"),

@@ -2,7 +2,7 @@
 
 use actix_web::HttpRequest;
 
-use super::credentials::Presented;
+use super::credentials::{Basic, Presented};
 use super::error::OAuthHttpError;
 use super::exchange::Exchange;
 use super::form::Form;
@@ -18,15 +18,17 @@ pub async fn authenticate(
     form: &Form,
     service: &Service,
 ) -> Result<Authenticated, OAuthHttpError> {
+    let exchange = Exchange::of(request);
+    let basic = Presented::read(request.headers()).into_basic()?;
     let presented = client_auth::Presented {
-        basic: Presented::read(request.headers()).into_basic()?,
+        basic: basic.as_ref().map(Basic::pair),
         client_id: form.get("client_id"),
         client_secret: form.get("client_secret"),
         assertion: form.get("client_assertion"),
         assertion_type: form.get("client_assertion_type"),
-        address: Exchange::of(request).address(),
+        address: exchange.address(),
     };
     let caller = client_auth::authenticate(service, presented).await?;
-    Exchange::of(request).note_client(caller.client().client_id.as_str());
+    exchange.note_client(caller.client().client_id.as_str());
     Ok(caller)
 }

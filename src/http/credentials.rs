@@ -6,12 +6,14 @@
 //! same as long as they use unreserved characters, which all ids and all secrets made by edi do. For other secrets the
 //! RFC's reading holds: `+` is a space, a `%` without two hexadecimal digits is malformed.
 
+use std::fmt;
+
+use ::base64::Engine as _;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
 use super::form;
-use crate::model::ascii;
+use crate::model::{ascii, base64};
+use crate::oauth::client_auth;
 use crate::oauth::error::OAuthError;
 use crate::secret::{Secret, Wiped};
 
@@ -21,16 +23,45 @@ pub enum Presented {
     /// No such header.
     None,
     /// A client's id and secret, form-decoded.
-    Basic {
-        /// The id: any text without control characters, not empty, not yet checked against an id's grammar.
-        id: String,
-        /// The secret; may be empty.
-        secret: Secret,
-    },
+    Basic(Basic),
     /// A bearer token of RFC 6750's grammar.
     Bearer(Secret),
     /// Something else; the text says what, for the operator. Never what was sent.
     Malformed(&'static str),
+}
+
+/// A client's id and secret, form-decoded, in one text that is wiped when dropped.
+pub struct Basic {
+    /// `id:secret`
+    text: Secret,
+    /// Where the id ends.
+    colon: usize,
+}
+
+impl Basic {
+    /// The id: any text without control characters, not empty, not yet checked against an id's grammar.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.text.expose().get(..self.colon).unwrap_or_default()
+    }
+
+    /// The secret; may be empty.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        self.text.expose().get(self.colon + 1..).unwrap_or_default()
+    }
+
+    /// The same for the one who checks it.
+    #[must_use]
+    pub fn pair(&self) -> client_auth::Pair<'_> {
+        client_auth::Pair { id: self.id(), secret: self.secret() }
+    }
+}
+
+impl fmt::Debug for Basic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Basic").field("id", &self.id()).finish_non_exhaustive()
+    }
 }
 
 impl Presented {
@@ -51,7 +82,7 @@ impl Presented {
         let (scheme, rest) = form::halves(value, b' ');
         let rest = rest.trim_ascii_start();
         if scheme.eq_ignore_ascii_case(b"basic") {
-            basic(rest).unwrap_or_else(Self::Malformed)
+            basic(rest).map_or_else(Self::Malformed, Self::Basic)
         } else if scheme.eq_ignore_ascii_case(b"bearer") {
             bearer(rest).map_or(Self::Malformed("a Bearer token outside the grammar of RFC 6750"), |token| {
                 Self::Bearer(Secret::new(token.to_owned()))
@@ -66,10 +97,10 @@ impl Presented {
     /// # Errors
     /// `invalid_client` for anything but Basic credentials: a client that tried the header is told so with 401
     /// (RFC 6749 §5.2).
-    pub fn into_basic(self) -> Result<Option<(String, Secret)>, OAuthError> {
+    pub fn into_basic(self) -> Result<Option<Basic>, OAuthError> {
         match self {
             Self::None => Ok(None),
-            Self::Basic { id, secret } => Ok(Some((id, secret))),
+            Self::Basic(basic) => Ok(Some(basic)),
             Self::Bearer(_) => Err(OAuthError::invalid_client("a Bearer token in place of client credentials")),
             Self::Malformed(why) => Err(OAuthError::invalid_client(why)),
         }
@@ -96,20 +127,27 @@ pub fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, NotABearer> {
 #[error("the Authorization header holds no usable bearer token")]
 pub struct NotABearer;
 
-fn basic(encoded: &[u8]) -> Result<Presented, &'static str> {
-    let plain = Wiped::from(STANDARD.decode(encoded).map_err(|_| "Basic credentials that are not base64")?);
-    if !plain.contains(&b':') {
-        return Err("Basic credentials without a colon");
-    }
-    let (id, secret) = form::halves(&plain, b':');
-    let decode = |raw| form::decode(raw).map_err(|_| "Basic credentials that are not form-encoded UTF-8");
-    let id = decode(id)?;
-    let secret = Secret::from(decode(secret)?);
+fn basic(encoded: &[u8]) -> Result<Basic, &'static str> {
+    let plain = Wiped::from(base64::standard().decode(encoded).map_err(|_| "Basic credentials that are not base64")?);
+    let colon = plain.iter().position(|b| *b == b':').ok_or("Basic credentials without a colon")?;
+    let not_text = "Basic credentials that are not form-encoded UTF-8";
+    let basic = if form::is_plain(&plain) {
+        Basic { text: plain.into_text().ok_or(not_text)?, colon }
+    } else {
+        let (id, secret) = form::halves(&plain, b':');
+        let decode = |raw| form::decode(raw).map_err(|_| not_text);
+        let id = decode(id)?;
+        let secret = Secret::from(decode(secret)?);
+        // Room for all of it at once: a text that grows leaves unwiped copies behind.
+        let mut text = String::with_capacity(id.len() + 1 + secret.expose().len());
+        text.extend([&id, ":", secret.expose()]);
+        Basic { text: Secret::new(text), colon: id.len() }
+    };
     // RFC 7617 §2: neither part has control characters.
-    if id.is_empty() || form::has_control(&id) || form::has_control(secret.expose()) {
+    if basic.id().is_empty() || form::has_control(basic.text.expose()) {
         return Err("Basic credentials with an empty id or a control character");
     }
-    Ok(Presented::Basic { id, secret })
+    Ok(basic)
 }
 
 /// `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
@@ -123,6 +161,7 @@ fn bearer(token: &[u8]) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use ::base64::engine::general_purpose::STANDARD;
     use actix_web::http::header::HeaderValue;
     use proptest::prelude::*;
 
@@ -134,7 +173,7 @@ mod tests {
 
     fn pair(header: &str) -> Option<(String, String)> {
         match Presented::parse(header.as_bytes()) {
-            Presented::Basic { id, secret } => Some((id, secret.expose().to_owned())),
+            Presented::Basic(basic) => Some((basic.id().to_owned(), basic.secret().to_owned())),
             _ => None,
         }
     }

@@ -4,6 +4,7 @@
 //! meaning of any parameter beyond which ones exist.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
 use actix_web::{HttpRequest, web};
@@ -38,15 +39,32 @@ const NEVER_IN_QUERY: [&str; 7] =
     ["access_token", "refresh_token", "password", "username", "assertion", "code", "id_token"];
 
 /// The parameters of one request. Every value is wiped when dropped.
-#[derive(Debug, Default)]
-pub struct Form(Vec<(&'static str, Secret)>);
+#[derive(Debug)]
+pub struct Form {
+    /// The body, where values stand in it as they are.
+    body: Secret,
+    values: Vec<(&'static str, Value)>,
+}
+
+#[derive(Debug)]
+enum Value {
+    /// Here in the body.
+    There(Range<usize>),
+    /// It had to be decoded.
+    Decoded(Secret),
+}
 
 impl Form {
     /// The value of one of [`PARAMETERS`]; `None` when it was left out or empty (RFC 6749 §3.2).
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         debug_assert!(PARAMETERS.contains(&name), "a parameter that is read belongs into PARAMETERS");
-        self.0.iter().find(|(held, _)| *held == name).map(|(_, value)| value.expose()).filter(|value| !value.is_empty())
+        let (_, value) = self.values.iter().find(|(held, _)| *held == name)?;
+        let value = match value {
+            Value::There(range) => self.body.expose().get(range.clone())?,
+            Value::Decoded(value) => value.expose(),
+        };
+        Some(value).filter(|value| !value.is_empty())
     }
 }
 
@@ -58,7 +76,7 @@ pub async fn read(request: &HttpRequest, payload: web::Payload) -> Result<Form, 
     refuse_query(request.query_string())?;
     check_content_type(request.headers())?;
     let bytes = body::read(request.headers(), payload, body::oauth_limit(request)).await?;
-    Ok(parse(&bytes)?)
+    Ok(taken_apart(bytes)?)
 }
 
 /// Reads a whole form.
@@ -66,29 +84,53 @@ pub async fn read(request: &HttpRequest, payload: web::Payload) -> Result<Form, 
 /// # Errors
 /// `invalid_request` when the text is not a form or repeats a parameter, `invalid_target` when that is `resource`.
 pub fn parse(body: &[u8]) -> Result<Form, OAuthError> {
-    let mut form = Form::default();
-    let pairs = body.split(|b| *b == b'&').filter(|pair| !pair.is_empty());
-    for (count, pair) in pairs.enumerate() {
+    taken_apart(Wiped::from(body.to_vec()))
+}
+
+fn taken_apart(body: Wiped) -> Result<Form, OAuthError> {
+    // Most forms are: one look at all of it, and nothing in it has to be decoded, judged or copied.
+    let as_it_is = is_plain(&body);
+    let mut values = Vec::new();
+    let (mut end, mut count) = (0, 0);
+    for pair in body.split(|b| *b == b'&') {
+        end += pair.len() + 1;
+        if pair.is_empty() {
+            continue;
+        }
         if count == MAX_PARAMETERS {
             return Err(OAuthError::invalid_request("at most 64 parameters are read"));
         }
+        count += 1;
         let (name, value) = halves(pair, b'=');
         if name.len() > MAX_NAME {
             return Err(OAuthError::invalid_request("a parameter name is too long"));
         }
-        let name = decoded(name)?;
-        let value = Secret::from(decode(value)?);
-        let Some(known) = PARAMETERS.into_iter().find(|known| *known == &*name) else { continue };
-        if form.0.iter().any(|(held, _)| *held == known) {
+        let known = |name: &[u8]| PARAMETERS.into_iter().find(|known| known.as_bytes() == name);
+        let (known, value) = if as_it_is {
+            (known(name), Value::There(end - 1 - value.len()..end - 1))
+        } else {
+            (known(decoded(name)?.as_bytes()), Value::Decoded(Secret::from(decode(value)?)))
+        };
+        let Some(known) = known else { continue };
+        if values.iter().any(|(held, _)| *held == known) {
             return Err(repeated(known));
         }
         // A token may hold any text: what is no token is an inactive one, not an error (RFC 7662 §2.2).
-        if known != "token" && has_control(value.expose()) {
+        if let Value::Decoded(value) = &value
+            && known != "token"
+            && has_control(value.expose())
+        {
             return Err(OAuthError::invalid_request(format!("{known} contains a control character")));
         }
-        form.0.push((known, value));
+        values.push((known, value));
     }
-    Ok(form)
+    let body = if as_it_is { body.into_text().unwrap_or_default() } else { Secret::default() };
+    Ok(Form { body, values })
+}
+
+/// Whether a text is printable ASCII without an escape: it means what it says.
+pub(super) fn is_plain(text: &[u8]) -> bool {
+    ascii::all(text, |b| matches!(b, b' '..0x7f) & !matches!(b, b'+' | b'%'))
 }
 
 fn repeated(name: &'static str) -> OAuthError {
@@ -279,8 +321,25 @@ mod tests {
 
     #[test]
     fn values_are_not_printed() {
-        let form = parse(b"client_secret=hunter2").unwrap();
-        assert!(!format!("{form:?}").contains("hunter2"));
+        for body in ["client_secret=hunter2", "client_secret=hunter2&scope=a+b"] {
+            let form = parse(body.as_bytes()).unwrap();
+            assert!(!format!("{form:?}").contains("hunter2"), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_escape_anywhere_changes_no_other_value() {
+        for (plain, escaped) in [
+            ("a=b&scope=x&&client_id=y=z&token", "a=%20&scope=x&&client_id=y=z&token"),
+            ("scope=x&client_id=y=z", "scope=%78&client_id=y=%7a"),
+            ("=&scope=x&=a=b&client_id=y=z", "+=&scope=x&=a=b&client_id=y=z"),
+        ] {
+            for body in [plain, escaped] {
+                let form = parse(body.as_bytes()).unwrap();
+                let told = ["scope", "client_id", "token"].map(|name| form.get(name));
+                assert_eq!(told, [Some("x"), Some("y=z"), None], "{body}");
+            }
+        }
     }
 
     #[test]

@@ -18,17 +18,17 @@ pub fn acceptable(headers: &HeaderMap) -> bool {
 /// `host [ ":" port ]`, where a host is a name of letters, digits, `.`, `-` and `_`, an IPv4 address, or an IPv6
 /// address in brackets.
 fn well_formed(value: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(value) else { return false };
-    let (host_fits, port) = if let Some(rest) = text.strip_prefix('[') {
-        let Some((address, after)) = rest.split_once(']') else { return false };
-        (
-            address.parse::<std::net::Ipv6Addr>().is_ok(),
-            after.strip_prefix(':').or_else(|| after.is_empty().then_some("0")),
-        )
+    let (host_fits, port) = if value.first() == Some(&b'[') {
+        let text = std::str::from_utf8(value).unwrap_or_default();
+        let Some((address, after)) = text.get(1..).and_then(|text| text.split_once(']')) else { return false };
+        let port = if after.is_empty() { Some("0") } else { after.strip_prefix(':') };
+        (address.parse::<std::net::Ipv6Addr>().is_ok(), port)
     } else {
-        let (name, port) = text.split_once(':').unwrap_or((text, "0"));
+        let end = value.iter().position(|b| *b == b':');
+        let (name, port) = value.split_at(end.unwrap_or(value.len()));
         let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-        ((1..=253).contains(&name.len()) && ascii::all(name.as_bytes(), fits), Some(port))
+        let port = port.get(1..).map_or(Some("0"), |port| std::str::from_utf8(port).ok());
+        ((1..=253).contains(&name.len()) && ascii::all(name, fits), port)
     };
     host_fits && port.is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok())
 }

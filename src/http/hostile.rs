@@ -23,9 +23,9 @@ use crate::oauth::error::OAuthError;
 
 async fn token(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, OAuthHttpError> {
     let form = form::read(&request, payload).await?;
-    let (id, _secret) =
+    let basic =
         Presented::read(request.headers()).into_basic()?.ok_or_else(|| OAuthError::invalid_client("no credentials"))?;
-    Exchange::of(&request).note_client(&id);
+    Exchange::of(&request).note_client(basic.id());
     Ok(HttpResponse::Ok().json(serde_json::json!({ "scope": form.get("scope") })))
 }
 

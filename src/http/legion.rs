@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::body;
-use super::credentials::Presented;
+use super::credentials::{Basic, Presented};
 use super::error::LegionError;
 use super::exchange::Exchange;
 use crate::oauth::client_auth::{self, authenticate};
@@ -67,6 +67,7 @@ async fn caller(request: &HttpRequest, service: &Service) -> Result<Caller, Legi
         }
         presented => {
             let basic = presented.into_basic()?;
+            let basic = basic.as_ref().map(Basic::pair);
             let presented =
                 client_auth::Presented { basic, address: exchange.address(), ..client_auth::Presented::default() };
             let caller = authenticate(service, presented).await?;

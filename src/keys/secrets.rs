@@ -87,8 +87,8 @@ impl Tagged<'_> {
 pub fn parse(text: &str) -> Option<Tagged<'_>> {
     let (id, rest) = text.strip_prefix(PREFIX)?.split_once('_')?;
     let (random, tag) = rest.split_at_checked(RANDOM_CHARS)?;
-    let base64url = |part: &str| ascii::all(part.as_bytes(), |b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    let fits = SecretId::fits(id) && tag.len() == TAG_CHARS && base64url(random) && base64url(tag);
+    let base64url = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let fits = SecretId::fits(id) && tag.len() == TAG_CHARS && ascii::all(rest.as_bytes(), base64url);
     fits.then_some(Tagged { id, random, tag })
 }
 

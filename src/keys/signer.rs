@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ::base64::Engine as _;
+use ::base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use super::KeyError;
 use super::pair::{KeyPair, MAX_SIGNATURE};
 use crate::model::algorithm::Algorithm;
+use crate::model::base64;
 use crate::model::id::Kid;
 
 /// A private key that signs access tokens.
@@ -57,7 +58,7 @@ impl Signer {
         let length = self.header.len() + encoded(claims_json.len()) + 1 + encoded(self.pair.signature_length());
         let mut token = String::with_capacity(length);
         token.push_str(&self.header);
-        URL_SAFE_NO_PAD.encode_string(claims_json, &mut token);
+        base64::url_safe_no_pad().encode_string(claims_json, &mut token);
         let mut signature = [0; MAX_SIGNATURE];
         let written = self.pair.sign(token.as_bytes(), &mut signature)?;
         token.push('.');

@@ -6,6 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+use super::ascii;
+
 /// Why a text is not a valid name: a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -108,10 +110,10 @@ impl ClientId {
 }
 
 fn is_client_id(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    text.len() <= 128
-        && bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
-        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    let bytes = text.as_bytes();
+    bytes.len() <= 128
+        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && ascii::all(bytes, |b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 fn is_kid(text: &str) -> bool {
@@ -119,7 +121,7 @@ fn is_kid(text: &str) -> bool {
 }
 
 fn is_secret_id(text: &str) -> bool {
-    (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    (1..=32).contains(&text.len()) && ascii::all(text.as_bytes(), |b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 /// A token's `jti`: 128 random bits, 22 characters of base64url on the wire.

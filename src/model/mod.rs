@@ -2,6 +2,7 @@
 
 pub mod algorithm;
 pub mod ascii;
+pub mod base64;
 pub mod client;
 pub mod default_role;
 pub mod deployment;

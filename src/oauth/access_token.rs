@@ -87,8 +87,11 @@ pub fn write_claims(
     let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.push_str(part));
     push(&["{\"iss\":", issuer_json, ",\"sub\":\"", client, "\",\"aud\":"]);
     write_text(&mut out, &granted.audience);
-    // Writing to a String cannot fail.
-    let _ = write!(out, ",\"exp\":{exp},\"iat\":{iat},\"jti\":\"");
+    out.push_str(",\"exp\":");
+    ascii::push_number(&mut out, exp);
+    out.push_str(",\"iat\":");
+    ascii::push_number(&mut out, iat);
+    out.push_str(",\"jti\":\"");
     jti.write_to(&mut out);
     let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.push_str(part));
     push(&["\",\"client_id\":\"", client, "\",\"scope\":\""]);
@@ -108,6 +111,7 @@ pub fn write_claims(
         out.push_str(",\"edi_made_from\":");
         let mut before = '[';
         for Ancestor { jti, kid } in &life.lineage.0 {
+            // Writing to a String cannot fail.
             let _ = write!(out, "{before}{{\"jti\":\"{jti}\",\"kid\":\"{kid}\"}}");
             before = ',';
         }

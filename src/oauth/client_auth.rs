@@ -5,6 +5,7 @@
 //! hashes for every client, unknown ones as well.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,10 +20,10 @@ use crate::model::time::Timestamp;
 use crate::secret::Secret;
 
 /// What a request presents, as `http` found it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Presented<'a> {
     /// From the `Authorization` header, form-decoded (RFC 6749 §2.3.1).
-    pub basic: Option<(String, Secret)>,
+    pub basic: Option<Pair<'a>>,
     /// The `client_id` parameter.
     pub client_id: Option<&'a str>,
     /// The `client_secret` parameter.
@@ -33,6 +34,21 @@ pub struct Presented<'a> {
     pub assertion_type: Option<&'a str>,
     /// Where the request comes from: failures are budgeted by it.
     pub address: Option<IpAddr>,
+}
+
+/// An id and a secret.
+#[derive(Clone, Copy)]
+pub struct Pair<'a> {
+    /// Any text.
+    pub id: &'a str,
+    /// Any text.
+    pub secret: &'a str,
+}
+
+impl fmt::Debug for Pair<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pair").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// A client that proved itself. Only this module makes one.
@@ -48,7 +64,7 @@ impl Authenticated {
 }
 
 enum Proof<'a> {
-    Secret(SecretProof),
+    Secret(SecretProof<'a>),
     Assertion { assertion: &'a str, client_id: Option<&'a str> },
 }
 
@@ -56,15 +72,15 @@ impl Proof<'_> {
     /// The client id that is claimed; empty where it cannot be read.
     fn claimed(&self) -> Cow<'_, str> {
         match self {
-            Self::Secret(proof) => proof.client_id.as_str().into(),
+            Self::Secret(proof) => proof.client_id.into(),
             Self::Assertion { assertion, .. } => assertion::claimed(assertion).unwrap_or_default().into(),
         }
     }
 }
 
-struct SecretProof {
-    client_id: String,
-    secret: Secret,
+struct SecretProof<'a> {
+    client_id: &'a str,
+    secret: &'a str,
     method: AuthMethod,
 }
 
@@ -86,11 +102,11 @@ fn choose(presented: Presented<'_>) -> Result<Proof<'_>, OAuthError> {
     }
     let secret = |client_id, secret, method| Ok(Proof::Secret(SecretProof { client_id, secret, method }));
     match (basic, client_id, client_secret) {
-        (Some((id, _)), Some(other), _) if id != other => {
+        (Some(Pair { id, .. }), Some(other), _) if id != other => {
             Err(OAuthError::invalid_request("client_id differs from the one in the Authorization header"))
         }
-        (Some((client_id, given)), _, _) => secret(client_id, given, AuthMethod::SecretBasic),
-        (None, Some(id), Some(given)) => secret(id.to_owned(), Secret::new(given.to_owned()), AuthMethod::SecretPost),
+        (Some(Pair { id, secret: given }), _, _) => secret(id, given, AuthMethod::SecretBasic),
+        (None, Some(id), Some(given)) => secret(id, given, AuthMethod::SecretPost),
         (None, None, Some(_)) => Err(OAuthError::invalid_request("client_secret came without client_id")),
         (None, Some(_), None) => Err(OAuthError::invalid_client("client_id without a proof")),
         (None, None, None) => Err(OAuthError::invalid_client("no client authentication")),
@@ -123,7 +139,7 @@ async fn prove(service: &Service, proof: &Proof<'_>, address: Option<IpAddr>) ->
             return Box::pin(assertion::authenticate(service, assertion, *client_id)).await.map(Authenticated);
         }
     };
-    let Proven { client, by, at } = match parse_tagged(proof.secret.expose()) {
+    let Proven { client, by, at } = match parse_tagged(proof.secret) {
         Some(tagged) => tagged_secret(service, proof, &tagged).await?,
         None => Box::pin(chosen_secret(service, proof, address)).await?,
     };
@@ -141,11 +157,11 @@ struct Proven {
     at: Timestamp,
 }
 
-async fn tagged_secret(service: &Service, proof: &SecretProof, tagged: &Tagged<'_>) -> Result<Proven, OAuthError> {
-    if !service.secret_keys.tag_holds(&proof.client_id, tagged) {
+async fn tagged_secret(service: &Service, proof: &SecretProof<'_>, tagged: &Tagged<'_>) -> Result<Proven, OAuthError> {
+    if !service.secret_keys.tag_holds(proof.client_id, tagged) {
         return Err(OAuthError::invalid_client("unknown client or wrong secret (its tag does not hold)"));
     }
-    let client = enabled(service, &proof.client_id).await?;
+    let client = enabled(service, proof.client_id).await?;
     let client = client.ok_or_else(|| OAuthError::invalid_client("the client is deleted or disabled"))?;
     let found = client.secrets.iter().find(|secret| secret.id.as_str() == tagged.id);
     let at = service.now();
@@ -153,7 +169,7 @@ async fn tagged_secret(service: &Service, proof: &SecretProof, tagged: &Tagged<'
     let SecretCheck::Generated(at_rest) = &secret.check else {
         return Err(OAuthError::invalid_client("no such secret"));
     };
-    if service.secret_keys.matches(proof.secret.expose(), at_rest) {
+    if service.secret_keys.matches(proof.secret, at_rest) {
         let by = secret.id.clone();
         Ok(Proven { client, by, at })
     } else {
@@ -161,11 +177,15 @@ async fn tagged_secret(service: &Service, proof: &SecretProof, tagged: &Tagged<'
     }
 }
 
-async fn chosen_secret(service: &Service, proof: &SecretProof, address: Option<IpAddr>) -> Result<Proven, OAuthError> {
+async fn chosen_secret(
+    service: &Service,
+    proof: &SecretProof<'_>,
+    address: Option<IpAddr>,
+) -> Result<Proven, OAuthError> {
     let wrong = || OAuthError::invalid_client("unknown client or wrong secret");
     let plan = service.chosen.read().plan(service.now());
     let Some(plan) = plan else { return Err(wrong()) };
-    let client = enabled(service, &proof.client_id).await?;
+    let client = enabled(service, proof.client_id).await?;
     let hashes: Vec<(SecretId, &str, ChosenHash)> = client
         .iter()
         .flat_map(|client| client.live_secrets(service.now()))
@@ -176,21 +196,21 @@ async fn chosen_secret(service: &Service, proof: &SecretProof, address: Option<I
         .collect();
     let joined: String = hashes.iter().map(|(_, phc, _)| *phc).collect();
     if let Some(client) = &client {
-        let known = service.verified.recall(&client.client_id, proof.secret.expose(), &joined);
+        let known = service.verified.recall(&client.client_id, proof.secret, &joined);
         if let Some(known) = known.filter(|known| hashes.iter().any(|(id, ..)| id == known)) {
             return Ok(Proven { client: Arc::clone(client), by: known, at: service.now() });
         }
     }
     let against = hashes.iter().map(|(_, _, hash)| hash.clone()).collect();
-    let secret = Secret::new(proof.secret.expose().to_owned());
-    let turn = service.failures.lane(&service.failures.suspect(&proof.client_id, address));
+    let secret = Secret::new(proof.secret.to_owned());
+    let turn = service.failures.lane(&service.failures.suspect(proof.client_id, address));
     let verdict = service.hasher.check(against, plan, secret, turn).await;
     let index = verdict.map_err(|busy| OAuthError::unavailable(1, busy.to_string()))?.ok_or_else(wrong)?;
     let (client, (id, ..)) = client.as_ref().zip(hashes.get(index)).ok_or_else(wrong)?;
-    service.verified.remember(&client.client_id, proof.secret.expose(), &joined, id.clone());
+    service.verified.remember(&client.client_id, proof.secret, &joined, id.clone());
     // The queue takes its time. Whatever was changed meanwhile counts, as the revocation that came with it covers no
     // token issued this late.
-    let client = enabled(service, &proof.client_id).await?;
+    let client = enabled(service, proof.client_id).await?;
     let client = client.ok_or_else(|| OAuthError::invalid_client("the client was deleted or disabled meanwhile"))?;
     let at = service.now();
     let still = client.live_secrets(at).any(|secret| secret.id == *id);
@@ -215,8 +235,13 @@ fn live(secret: Option<&StoredSecret>, now: Timestamp) -> Result<&StoredSecret, 
 mod tests {
     use super::*;
 
-    fn basic(id: &str) -> (String, Secret) {
-        (id.to_owned(), Secret::new("s".into()))
+    fn basic(id: &str) -> Pair<'_> {
+        Pair { id, secret: "hunter2" }
+    }
+
+    #[test]
+    fn a_pair_does_not_show_its_secret() {
+        assert!(!format!("{:?}", basic("svc")).contains("hunter2"));
     }
 
     #[test]

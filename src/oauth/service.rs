@@ -4,9 +4,11 @@
 //! answered only once the mirrors have it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::access_token::{RoleClaims, json_text};
 use super::chosen_secret::Hasher;
@@ -272,6 +274,9 @@ pub struct Service {
     pub clock: ClockWatch,
     /// When this process started.
     pub started_at: Timestamp,
+    opened: Instant,
+    /// When the store was last heard of as far as somebody asked, in microseconds since `opened`.
+    heard: AtomicU64,
 }
 
 impl Service {
@@ -285,6 +290,7 @@ impl Service {
         store: Arc<dyn Store>,
         masters: Arc<MasterKeys>,
     ) -> Result<Arc<Self>, OpenError> {
+        let opened = Instant::now();
         // Before a longer token can be issued, the rings know of it: keys stay published that much longer.
         keyrings::raise_lifetime(&*store, &ambient, settings.lifetimes.max()).await?;
         let sealed = installation::secret_keys(&*store).await?;
@@ -326,12 +332,14 @@ impl Service {
             last_issued: LastIssued::default(),
             last_used: LastUsed::default(),
             ends: Ends::default(),
-            pulse: Pulse::starting(tokio::time::Instant::now()),
+            pulse: Pulse::starting(Instant::now()),
             refusals: Arc::new(Refusals::new(&ambient)),
             surroundings: OnceLock::new(),
             certificate_ends: OnceLock::new(),
             clock: ClockWatch::default(),
             started_at: ambient.now(),
+            opened,
+            heard: AtomicU64::new(0),
             settings,
             ambient,
             store,
@@ -417,8 +425,26 @@ impl Service {
     /// How long ago the store was last heard of, by the mirror that heard least.
     #[must_use]
     pub fn silence(&self) -> Duration {
+        self.heard().elapsed()
+    }
+
+    fn heard(&self) -> Instant {
         let others = [self.deployments.last_heard(), self.revocations.last_heard(), self.keys.last_heard()];
-        others.into_iter().fold(self.clients.last_heard(), tokio::time::Instant::min).elapsed()
+        others.into_iter().fold(self.clients.last_heard(), Instant::min)
+    }
+
+    /// Whether the store has been silent for longer than this. Asks the mirrors only when what they last said does not
+    /// rule it out: once heard of, the store stays so.
+    fn silent_for(&self, long: Duration) -> bool {
+        let now = Instant::now();
+        let known = self.opened + Duration::from_micros(self.heard.load(Ordering::Relaxed));
+        if now.duration_since(known) <= long {
+            return false;
+        }
+        let heard = self.heard();
+        let since_opened = u64::try_from(heard.duration_since(self.opened).as_micros()).unwrap_or(0);
+        self.heard.store(since_opened, Ordering::Relaxed);
+        now.duration_since(heard) > long
     }
 
     /// Refuses when revocations may have been missed: for answers that must see them.
@@ -426,7 +452,7 @@ impl Service {
     /// # Errors
     /// 503 after 5 s of silence from the store.
     pub fn fresh_enough_to_decide(&self) -> Result<(), OAuthError> {
-        if self.silence() > DECISIONS_STALE {
+        if self.silent_for(DECISIONS_STALE) {
             return Err(OAuthError::unavailable(1, "no word from the store for more than 5 s"));
         }
         Ok(())
@@ -437,7 +463,7 @@ impl Service {
     /// # Errors
     /// 503 after 15 min of silence from the store.
     pub fn fresh_enough_to_issue(&self) -> Result<(), OAuthError> {
-        if self.silence() > ISSUING_STALE {
+        if self.silent_for(ISSUING_STALE) {
             return Err(OAuthError::unavailable(5, "no word from the store for more than 15 min"));
         }
         Ok(())
@@ -446,7 +472,7 @@ impl Service {
     /// Whether the mirrors are behind the store.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        self.silence() > DECISIONS_STALE
+        self.silent_for(DECISIONS_STALE)
     }
 }
 
