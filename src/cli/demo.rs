@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::api::{Api, ApiFlags};
 use super::serve::{self, Running};
+use super::signals::Stop;
 use super::verify::{self, Expected};
 use super::{Exit, Failure, Output, issuer, view};
 use crate::ambient::{Ambient, Clock as _, SystemClock};
@@ -38,11 +39,12 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let folder = tempfile::Builder::new().prefix("edi-demo-").tempdir().map_err(anyhow::Error::from)?;
     let config = configuration(folder.path())?;
     let _logs = serve::start_logs(&config)?;
+    let mut stop = Stop::catch().map_err(anyhow::Error::from)?;
     let running = serve::start(&config, Ambient::system()).await?;
     let shown = show(&config, &running, output).await;
     if shown.is_ok() && !args.once {
         output.note("\nserving until Ctrl-C; the folder goes then");
-        serve::stop_signal().await;
+        stop.asked().await;
     }
     running.stop().await?;
     shown

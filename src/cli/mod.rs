@@ -52,6 +52,7 @@ mod role;
 pub mod serve;
 mod session;
 mod set;
+mod signals;
 mod status;
 mod table;
 mod timeline;

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use actix_web::web::{self, ServiceConfig};
 use clap::Args as ClapArgs;
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::live::Live;
+use super::signals::{self, Stop};
 use super::{ConfigFlags, Exit, Failure, Output, descriptors};
 use crate::admin::reload::Reload;
 use crate::ambient::Ambient;
@@ -61,18 +63,28 @@ pub struct Args {
 /// When the configuration, the store, the keys or a listener stand in the way.
 pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let config = args.flags.load()?;
-    let _logs = start_logs(&config)?;
+    let logs = start_logs(&config)?;
     #[cfg(feature = "otel")]
     let _traces = start_traces(&config)?;
     for remark in config.remarks() {
         tracing::warn!(target: "edi::config", "{remark}");
     }
     descriptors::raise();
-    let running = start(&config, Ambient::system()).await?;
+    let mut stop = Stop::catch().map_err(anyhow::Error::from)?;
+    let hangup = signals::hangup().map_err(anyhow::Error::from)?;
+    let running = tokio::select! {
+        started = start(&config, Ambient::system()) => started?,
+        () = stop.asked() => {
+            tracing::info!(target: "edi::serve", "stopping before anything was served");
+            drop(logs);
+            // Opening a large store takes seconds, and nothing of it has to be finished.
+            std::process::exit(0);
+        }
+    };
     running.live.follow(args.flags.sources());
     greet(&config, &running, output);
-    let reloading = tokio::spawn(reload_at_signal(Arc::clone(&running.live)));
-    stop_signal().await;
+    let reloading = tokio::spawn(reload_at_signal(Arc::clone(&running.live), hangup));
+    stop.asked().await;
     reloading.abort();
     tracing::info!(target: "edi::serve", "stopping: answers under way finish first");
     running.stop().await
@@ -322,21 +334,9 @@ fn greet(config: &Config, running: &Running, output: Output) {
 }
 
 /// Reloads at each SIGHUP.
-async fn reload_at_signal(live: Arc<Live>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+async fn reload_at_signal(live: Arc<Live>, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
         live.on_signal().await;
-    }
-}
-
-/// Resolves at SIGINT or SIGTERM.
-pub async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
     }
 }
 
