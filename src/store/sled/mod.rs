@@ -60,6 +60,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// How often a stop looks whether the disk it waits for is stuck.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often a read looks whether the database is open again.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How many commits may wait for the committer.
 const QUEUE: usize = 1024;
 
@@ -249,22 +251,30 @@ impl SledStore {
     ) -> Result<T, StoreError> {
         // An opening after a fault is over in a moment; whoever reads in it need not hear of it.
         let until = Instant::now() + PATIENCE;
-        while !matches!(self.shared.health(), Health::Down(_))
-            && self.shared.is_opening.load(Ordering::SeqCst)
-            && Instant::now() < until
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let shared = Arc::clone(&self.shared);
-        let reading = tokio::task::spawn_blocking(move || {
-            let guard = shared.view.read().unwrap_or_else(PoisonError::into_inner);
-            guard.as_ref().map_or_else(|| Err(shared.down()), |view| read(view, &*shared.clock))
-        });
-        match timeout(PATIENCE, reading).await {
-            Ok(Ok(read)) => read,
-            // A panic of sled's while reading, or a runtime that shuts down.
-            Ok(Err(_)) => Err(StoreError::Unavailable("a read failed".into())),
-            Err(_) => Err(StoreError::Unavailable("the disk does not answer".into())),
+        let may_wait = || !matches!(self.shared.health(), Health::Down(_)) && Instant::now() < until;
+        let mut read = read;
+        loop {
+            while self.shared.is_opening.load(Ordering::SeqCst) && may_wait() {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            let shared = Arc::clone(&self.shared);
+            let reading = tokio::task::spawn_blocking(move || {
+                let guard = shared.view.read().unwrap_or_else(PoisonError::into_inner);
+                match guard.as_ref() {
+                    Some(view) => Ok(read(view, &*shared.clock)),
+                    None => Err(read),
+                }
+            });
+            match timeout(PATIENCE, reading).await {
+                Ok(Ok(Ok(found))) => return found,
+                // It began to open meanwhile.
+                Ok(Ok(Err(unused))) if may_wait() => read = unused,
+                Ok(Ok(Err(_))) => return Err(self.shared.down()),
+                // A panic of sled's while reading, or a runtime that shuts down.
+                Ok(Err(_)) => return Err(StoreError::Unavailable("a read failed".into())),
+                Err(_) => return Err(StoreError::Unavailable("the disk does not answer".into())),
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 

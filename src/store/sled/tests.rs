@@ -579,6 +579,24 @@ async fn on_a_full_disk_only_what_takes_rights_away_is_written_and_reads_and_wat
 }
 
 #[tokio::test]
+async fn a_read_that_finds_the_database_gone_waits_until_it_is_open_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(at(folder.path()).unwrap());
+    store.commit(writes([put("a/1", b"1")])).await.unwrap();
+    // As at the instant between a look whether it opens and the read.
+    let view = store.shared.view.write().unwrap().take();
+    let reading = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.get(&key("a/1")).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!reading.is_finished());
+    store.shared.set_view(view);
+    assert!(reading.await.unwrap().unwrap().value.is_some());
+    store.close().await;
+}
+
+#[tokio::test]
 async fn without_a_reserve_a_full_disk_is_readable_and_mends_itself() {
     let folder = tempfile::tempdir().unwrap();
     let store = at(folder.path()).unwrap();
