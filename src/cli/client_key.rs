@@ -62,6 +62,7 @@ struct Remove {
     /// The client id
     id: ClientId,
     /// The key's kid, as `list` shows it
+    #[arg(allow_hyphen_values = true)] // one thumbprint in 64 begins with a hyphen
     kid: String,
     /// Do not ask
     #[arg(long, short)]

@@ -68,7 +68,7 @@ struct Remove {
     /// The client id
     id: ClientId,
     /// The secret's id or name, as `list` shows them
-    #[arg(value_name = "SECRET")]
+    #[arg(value_name = "SECRET", allow_hyphen_values = true)]
     secret: String,
     /// Do not ask
     #[arg(long, short)]

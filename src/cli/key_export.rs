@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[arg(long)]
     pem: bool,
     /// This key alone, published or not
-    #[arg(long, value_name = "KID", conflicts_with = "all")]
+    #[arg(long, value_name = "KID", conflicts_with = "all", allow_hyphen_values = true)]
     kid: Option<Kid>,
     /// Retired and revoked keys too: for looking at old tokens, never for verifying
     #[arg(long)]

@@ -59,7 +59,8 @@ async fn it_is_written_down_in_batches_beside_the_client() {
     // The operator's use is one of them.
     let before = edi.revision().await.0;
     assert_eq!(last_used::write_down(edi.service()).await, Ok(8));
-    assert_eq!(edi.revision().await.0, before + 1, "one commit");
+    let commits = edi.revision().await.0 - before;
+    assert!((1..=2).contains(&commits), "one commit, and perhaps a seal of the trail beside it: {commits}");
     assert_eq!(last_used::write_down(edi.service()).await, Ok(0), "written down once");
     assert_eq!(edi.admin("GET", "clients/svc3", &Value::Null).await.header("etag"), tag);
 }
