@@ -111,6 +111,8 @@ def reload(world: World, running: Program) -> None:
     while running.log.read_text().count("Loading success") == reloads:
         expect(time.monotonic() < deadline, f"no reload:\n{running.tail()}")
         time.sleep(0.05)
+    # The former worker is told to stop only now, and may take another connection until it has heard.
+    time.sleep(1)
 
 
 def _unchanged(caller: Caller) -> None:
